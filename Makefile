@@ -1,0 +1,55 @@
+# Everything runs from .venv, made from the locked requirements; no target needs anything installed by hand but Python.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+LOCKED := requirements/build.txt requirements/dev.txt pyproject.toml
+# Named after the content it was made from: a checkout that moves to another lock installs again, one that does not, not.
+STAMP := .venv/.installed-$(firstword $(shell cat $(LOCKED) 2>/dev/null | cksum))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+# Two processes: the tests wait for nodes more than they compute.
+TEST_PROCESSES ?= 2
+
+.PHONY: help venv install demo test lint lock
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
+
+venv: $(STAMP)  ## make .venv from the locked requirements
+
+# Two makes in one checkout must not install over each other, so the work is done under a lock that dies with its owner.
+$(STAMP):
+	@$(PYTHON) -c 'import fcntl, subprocess, sys; lock = open(".venv.lock", "w"); fcntl.flock(lock, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))' \
+		$(MAKE) --no-print-directory install
+
+install:
+	@if [ ! -e $(STAMP) ]; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'; \
+		echo "installing the locked requirements into .venv" >&2; \
+		[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear .venv; \
+		rm -f .venv/.installed-*; \
+		$(PIP) --only-binary :all: --require-hashes -r requirements/build.txt; \
+		$(PIP) --require-hashes --no-build-isolation -r requirements/dev.txt; \
+		$(PIP) --no-deps --no-build-isolation -e .; \
+		touch $(STAMP); \
+	fi
+
+demo: venv  ## replay the attack on a private regtest network
+	@$(BIN)/withdrawals-regtest demo
+
+test: venv  ## run the unit, integration and functional tests
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+lint: venv  ## check style, types and the import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: venv  ## resolve the requirements again, with hashes
+	@$(COMPILE) --quiet --output-file requirements/build.txt requirements/build.in
+	@$(COMPILE) --quiet --all-extras --output-file requirements/dev.txt pyproject.toml

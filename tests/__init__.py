@@ -1,0 +1,1 @@
+"""The tests, split by what must be running."""

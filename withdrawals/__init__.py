@@ -1,0 +1,1 @@
+"""A Bitcoin withdrawal processor that transaction malleability cannot make pay twice."""

@@ -1,0 +1,1 @@
+"""The ledger on SQL: facts, intents, and the constraints that hold the invariants."""

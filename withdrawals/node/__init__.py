@@ -1,0 +1,1 @@
+"""The Bitcoin Core adapter: chain facts in, stored bytes out."""

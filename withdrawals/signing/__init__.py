@@ -1,0 +1,1 @@
+"""The signers and the journal that lives with their keys."""

@@ -1,0 +1,1 @@
+"""The RQ entry points and the long-running processes around the queue."""
