@@ -48,7 +48,7 @@ lint: venv  ## check style, types and the import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 lock: venv  ## resolve the requirements again, with hashes
 	@$(COMPILE) --quiet --output-file requirements/build.txt requirements/build.in
