@@ -252,7 +252,7 @@ def script_of(kind: ScriptKind, program: bytes) -> ScriptPubKey:
 
 
 def push(data: bytes) -> bytes:
-    """The one minimal push of `data`, opcodes for small numbers included (Core's CheckMinimalPush, script/script.cpp)."""
+    """The one minimal push of `data`, opcodes for small numbers included (CheckMinimalPush in Core's script.cpp)."""
     size = len(data)
     if size == 0:
         return b"\x00"
