@@ -1,0 +1,189 @@
+"""I1, the one rule that forbids paying twice: may this plan be shown to a signer, given every earlier one?
+
+**The rule.** `anc(T)` is T and everything it descends from, by prevout txid. T may be shown to a signer for a
+withdrawal w only if every input is signed ALL (or DEFAULT), and for every P that was *ever shown to a signer for w*, in any
+batch or generation, answered or not, or *ever seen to pay w*:
+
+  (i)  two different transactions in anc(T) and anc(P) spend one outpoint; and
+  (ii) nothing in anc(T) other than T pays w, in any encoding.
+
+**Why it is enough.** Let T be asked after P, and let T*, P* be any encodings of the two that are mined. ALL on every
+input makes an encoding spend exactly the outpoints of its intent, so T* spends T's and P* spends P's. By (i) some X in
+anc(T) and some Y in anc(P), X not Y, spend one outpoint o, which one chain spends only once.
+
+  * X is not T and Y is not P: children name their parents by txid, so every encoding of T needs exactly X and every
+    encoding of P exactly Y. No chain holds both.
+  * Y = P and X is not T: T* needs X, and P* spends o as X does, so they exclude each other unless P* *is* X. Then X is an
+    encoding of P in anc(T): it pays w, which (ii) forbids. A different txid is not enough here: X may be P's twin. That
+    is the one place where "different" must be read over *all* encodings, so we compare ntxids there.
+  * X = T and Y is not P: P* needs Y, and T* spends o as Y does, so they exclude each other unless T* *is* Y. Then an
+    encoding of T was in P's ancestry before T was planned. We refuse such a T by ntxid as well.
+  * X = T and Y = P: both encodings spend o. They are exclusive, or they are one transaction.
+
+No depth, no mempool and no fresh view enters the argument, so a lagging follower, a reorg of any length, an evicted or
+forgotten transaction cannot break it. Ancestry that we do not know can only hide conflicts: what is unknown proves
+nothing, and what is not proved is refused. A foreign payer whose signatures are not all known to be ALL may lose inputs
+(ANYONECANPAY) and so proves nothing either.
+
+Between ancestors, txids are compared, never wtxids (a witness twin has the same txid and the same children) and never
+ntxids (a child of a twin is not a child of the original).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from withdrawals.core.model import Plan
+from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a transaction spends and whom it pays, whatever its encoding. Two encodings of one intent share the ntxid."""
+
+    ntxid: Ntxid
+    prevouts: frozenset[OutPoint]
+    pays: frozenset[WithdrawalId]
+    sealed: bool
+    """Every input is signed ALL or DEFAULT, so that any encoding spends exactly these prevouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`outpoint` is spent by `candidate_side` (the candidate or an ancestor) and by `earlier_side`: no chain has both."""
+
+    withdrawal_id: WithdrawalId
+    against: Ntxid
+    outpoint: OutPoint
+    candidate_side: str
+    earlier_side: str
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the candidate may not be shown to a signer. `code` is stable; `against` is the earlier intent, if any."""
+
+    code: str
+    withdrawal_id: WithdrawalId | None
+    against: Ntxid | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """The outcome: permitted if there is no objection. The proofs go into certificates and the audit."""
+
+    proofs: tuple[Proof, ...]
+    objections: tuple[Objection, ...]
+
+    @property
+    def permitted(self) -> bool:
+        """May the candidate be shown to a signer?"""
+        return not self.objections
+
+
+Known = Mapping[Txid, Intent]
+"""Every transaction whose bytes we hold, by txid. Twins are two entries with one ntxid."""
+
+
+def intent_of(plan: Plan) -> Intent:
+    """A plan as an intent: plans are signed ALL or DEFAULT on every input, so they are sealed."""
+    return Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=True)
+
+
+def ancestors_of(intent: Intent, known: Known) -> dict[Txid, Intent]:
+    """The known transactions that `intent` descends from, itself left out, by txid."""
+    found: dict[Txid, Intent] = {}
+    frontier = {o.txid for o in intent.prevouts}
+    while frontier:
+        txid = frontier.pop()
+        parent = known.get(txid)
+        if parent is not None and txid not in found:
+            found[txid] = parent
+            frontier.update(o.txid for o in parent.prevouts)
+    return found
+
+
+def judge_exclusion(candidate: Intent, earlier: Mapping[WithdrawalId, Sequence[Intent]], known: Known) -> Exclusion:
+    """May `candidate` be shown to a signer?
+
+    `earlier`: for each withdrawal the candidate pays, every intent ever shown to a signer for it or ever seen to pay it.
+    An intent with the candidate's own ntxid is the candidate, asked again, and needs no proof against itself.
+    """
+    ancestors = ancestors_of(candidate, known)
+    objections = list(_objections_to_itself(candidate, ancestors))
+    proofs: list[Proof] = []
+    for withdrawal_id in sorted(candidate.pays):
+        objections += _payers_among(ancestors, withdrawal_id)
+        for other in earlier.get(withdrawal_id, ()):
+            if other.ntxid == candidate.ntxid:
+                continue
+            verdict = _exclude(candidate, ancestors, other, ancestors_of(other, known), withdrawal_id)
+            if isinstance(verdict, Proof):
+                proofs.append(verdict)
+            else:
+                objections.append(verdict)
+    return Exclusion(tuple(proofs), tuple(objections))
+
+
+def _objections_to_itself(candidate: Intent, ancestors: Mapping[Txid, Intent]) -> Iterator[Objection]:
+    """What makes a candidate useless or unprovable on its own."""
+    if not candidate.sealed:
+        yield Objection("unsealed_candidate", None, None, "not every input is signed ALL or DEFAULT")
+    spent: dict[OutPoint, str] = dict.fromkeys(candidate.prevouts, "the candidate")
+    for txid, ancestor in ancestors.items():
+        for outpoint in ancestor.prevouts:
+            if outpoint in spent:
+                yield Objection(
+                    "impossible", None, None, f"{outpoint} is spent by {spent[outpoint]} and by its ancestor {txid}"
+                )
+            spent[outpoint] = txid
+
+
+def _payers_among(ancestors: Mapping[Txid, Intent], withdrawal_id: WithdrawalId) -> Iterator[Objection]:
+    """Clause (ii): an ancestor that pays w, in any encoding, means w is paid wherever the candidate can be mined."""
+    for txid, ancestor in ancestors.items():
+        if withdrawal_id in ancestor.pays:
+            message = f"{txid}, which the candidate descends from, pays {withdrawal_id} already"
+            yield Objection("ancestor_pays", withdrawal_id, ancestor.ntxid, message)
+
+
+def _exclude(
+    candidate: Intent,
+    candidate_ancestors: Mapping[Txid, Intent],
+    other: Intent,
+    other_ancestors: Mapping[Txid, Intent],
+    withdrawal_id: WithdrawalId,
+) -> Proof | Objection:
+    """Clause (i): an outpoint that two different transactions of the two ancestries spend."""
+    if not other.sealed:
+        message = f"{other.ntxid} may lose inputs: not all of its signatures are known to be ALL"
+        return Objection("unsealed_payer", withdrawal_id, other.ntxid, message)
+    theirs: dict[OutPoint, list[tuple[str, Txid | None, Ntxid]]] = {}
+    for name, txid, intent in _members("the earlier one", other, other_ancestors):
+        for outpoint in intent.prevouts:
+            theirs.setdefault(outpoint, []).append((name, txid, intent.ntxid))
+    for name, txid, intent in _members("the candidate", candidate, candidate_ancestors):
+        for outpoint in sorted(intent.prevouts & theirs.keys()):
+            for their_name, their_txid, their_ntxid in theirs[outpoint]:
+                if _surely_differ(txid, intent.ntxid, their_txid, their_ntxid):
+                    return Proof(withdrawal_id, other.ntxid, outpoint, name, their_name)
+    message = f"nothing proves that {other.ntxid} and the candidate cannot both be mined"
+    return Objection("not_exclusive", withdrawal_id, other.ntxid, message)
+
+
+def _members(
+    name: str, intent: Intent, ancestors: Mapping[Txid, Intent]
+) -> Iterator[tuple[str, Txid | None, Intent]]:
+    """The transactions of an ancestry: the intent itself, in any encoding (txid None), then its ancestors by txid."""
+    yield name, None, intent
+    for txid, ancestor in ancestors.items():
+        yield f"its ancestor {txid}", txid, ancestor
+
+
+def _surely_differ(a: Txid | None, a_ntxid: Ntxid, b: Txid | None, b_ntxid: Ntxid) -> bool:
+    """Are the two different transactions in every encoding? Two ancestors by txid; where one may be any encoding, by ntxid."""
+    if a is not None and b is not None:
+        return a != b
+    return a_ntxid != b_ntxid

@@ -1,0 +1,149 @@
+"""Who spent our coin, and who was paid by it: the questions that a txid cannot answer.
+
+An outpoint being spent does not mean the customer was paid; the spender's *outputs* decide. A transaction with the
+inputs and outputs of a plan of ours (the same ntxid, so any encoding of it) pays exactly that plan's withdrawals, by output
+index. Any other is matched by (scriptPubKey, amount), each output counted once, in request order, and only against
+withdrawals with an attempt that it *displaces*: it spends, under another txid, an outpoint of that attempt's known
+ancestry. An ancestor of the attempt never counts: it was there before, and paid somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from withdrawals.core.exclusion import Intent, Known, ancestors_of, intent_of
+from withdrawals.core.model import Batch, Plan, TxView, Withdrawal
+from withdrawals.core.types import WithdrawalId
+
+
+class Encoding(StrEnum):
+    """How the bytes that were mined relate to the bytes that we hold for the same plan."""
+
+    EXACT = "exact"
+    WITNESS_TWIN = "witness_twin"
+    """The same txid, another wtxid."""
+    TWIN = "twin"
+    """The same ntxid, another txid: the malleability that cost Mt.Gox its books. Also any encoding we never got back."""
+
+
+class SpenderKind(StrEnum):
+    """What the transaction that spent a batch's coin is to that batch."""
+
+    EXACT = "exact"
+    WITNESS_TWIN = "witness_twin"
+    TWIN = "twin"
+    OUR_REPLACEMENT = "our_replacement"
+    """Another plan of the same batch than the newest: an older fee won the race."""
+    PAYS_ALL = "pays_all"
+    PAYS_SOME = "pays_some"
+    PAYS_NONE = "pays_none"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`plan_number` and `encoding` for a plan of ours, in whatever encoding; None for a transaction we never planned."""
+
+    kind: SpenderKind
+    plan_number: int | None
+    encoding: Encoding | None
+
+    def __str__(self) -> str:
+        if self.kind is SpenderKind.OUR_REPLACEMENT:
+            return f"our_replacement({self.plan_number}), {self.encoding}"
+        return self.kind.value
+
+    @property
+    def ours(self) -> bool:
+        """Is the spender an encoding of a plan of this batch?"""
+        return self.plan_number is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Which output (`vout`) pays which withdrawal. `by_plan`: the spender is an encoding of a plan of ours."""
+
+    payments: tuple[tuple[int, WithdrawalId], ...]
+    by_plan: bool
+
+
+def classify(spender: TxView, batch: Batch, paid: Collection[WithdrawalId]) -> Verdict:
+    """What `spender` is to `batch`. `paid`: the withdrawals of the batch that this very transaction was found to pay."""
+    asked = [plan for plan in batch.plans if plan.asked]
+    plan = next((p for p in asked if p.ntxid == spender.ntxid), None)
+    if plan is None:
+        ours = {w.id for w in batch.withdrawals}
+        hit = ours & set(paid)
+        kind = SpenderKind.PAYS_NONE if not hit else SpenderKind.PAYS_ALL if hit == ours else SpenderKind.PAYS_SOME
+        return Verdict(kind, None, None)
+    encoding = _encoding_of(spender, batch, plan)
+    if plan.number != asked[-1].number:
+        return Verdict(SpenderKind.OUR_REPLACEMENT, plan.number, encoding)
+    return Verdict(SpenderKind(encoding.value), plan.number, encoding)
+
+
+def _encoding_of(spender: TxView, batch: Batch, plan: Plan) -> Encoding:
+    attempts = [a for a in batch.attempts if a.plan_number == plan.number]
+    if any(a.wtxid == spender.wtxid for a in attempts):
+        return Encoding.EXACT
+    if any(a.txid == spender.txid for a in attempts):
+        return Encoding.WITNESS_TWIN
+    return Encoding.TWIN
+
+
+def displaces(spender: TxView, plan: Plan, known: Known) -> bool:
+    """Does `spender` take, under another identity, an outpoint that this plan or its known ancestry spends?"""
+    if spender.ntxid == plan.ntxid:
+        return False
+    ancestors = ancestors_of(intent_of(plan), known)
+    if spender.txid in ancestors:
+        return False
+    taken = set(spender.prevouts)
+    return bool(taken & plan.prevouts) or any(taken & ancestor.prevouts for ancestor in ancestors.values())
+
+
+def attribute(
+    spender: TxView,
+    plans: Sequence[Plan],
+    withdrawals: Mapping[WithdrawalId, Withdrawal],
+    already_paid: Collection[WithdrawalId],
+    known: Known,
+) -> Attribution:
+    """Which of the withdrawals does `spender` pay, and by which output?
+
+    `plans`: every plan ever asked that the spender may equal or displace; `withdrawals`: theirs, by id; `already_paid`:
+    those that another transaction pays on this chain (an output more would be a gift, not a payment to count).
+    """
+    equal = next((p for p in plans if p.asked and p.ntxid == spender.ntxid), None)
+    if equal is not None:
+        bound = tuple((v, o.withdrawal_id) for v, o in enumerate(equal.outputs) if o.withdrawal_id is not None)
+        return Attribution(bound, by_plan=True)
+    displaced = {w for p in plans if p.asked and displaces(spender, p, known) for w in p.withdrawal_ids}
+    owed = sorted((withdrawals[w] for w in displaced - set(already_paid)), key=lambda w: w.seq)
+    free = list(range(len(spender.outputs)))
+    matched: list[tuple[int, WithdrawalId]] = []
+    for withdrawal in owed:
+        vout = next((v for v in free if _pays(spender, v, withdrawal)), None)
+        if vout is not None:
+            free.remove(vout)
+            matched.append((vout, withdrawal.id))
+    return Attribution(tuple(sorted(matched)), by_plan=False)
+
+
+def _pays(spender: TxView, vout: int, withdrawal: Withdrawal) -> bool:
+    output = spender.outputs[vout]
+    return output.script == withdrawal.script and output.sats == withdrawal.sats
+
+
+def intent_of_seen(
+    tx: TxView, plans: Sequence[Plan], attributed: Collection[WithdrawalId], *, sealed: bool
+) -> Intent:
+    """A transaction with real bytes as an intent: an encoding of a plan pays the plan's withdrawals, else `attributed`.
+
+    `sealed` matters only for transactions we never planned: see `lint.sighash_all_everywhere`.
+    """
+    plan = next((p for p in plans if p.ntxid == tx.ntxid), None)
+    if plan is not None:
+        return intent_of(plan)
+    return Intent(tx.ntxid, frozenset(tx.prevouts), frozenset(attributed), sealed=sealed)
