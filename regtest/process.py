@@ -1,0 +1,116 @@
+"""A child process of ours: started, watched, stopped by its own pid and never by its name."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+log = logging.getLogger("regtest.process")
+
+_running: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+class ChildFailed(Exception):
+    """A server ended by itself, or would not end. Carries the last lines of its output."""
+
+    def __init__(self, name: str, what: str, output: str) -> None:
+        self.name, self.what, self.output = name, what, output
+        super().__init__(f"{name} {what}\n{output}".rstrip())
+
+
+class Child:
+    """One server process. It dies with this interpreter, unless this interpreter is killed outright."""
+
+    def __init__(self, name: str, output_path: Path) -> None:
+        self.name = name
+        self.output_path = output_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The pid of the running process. Raises `ChildFailed` if there is none."""
+        self.require_alive()
+        assert self._process is not None  # noqa: S101 - require_alive just said so; this is for the type checker
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def require_alive(self) -> None:
+        """Raise `ChildFailed` unless the process runs."""
+        if self._process is None:
+            raise ChildFailed(self.name, "is not running", "")
+        if (status := self._process.poll()) is not None:
+            raise ChildFailed(self.name, f"ended by itself with status {status}", self.output_tail())
+
+    def spawn(self, command: Sequence[str]) -> None:
+        """Start the process; its output is appended to `output_path`."""
+        if self.alive:
+            raise ChildFailed(self.name, "is already running", "")
+        with self.output_path.open("ab") as output:
+            # A session of its own: Ctrl-C in a terminal reaches the tests, which then stop their servers in order.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        _running.add(self)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the process ended within `timeout_s`."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        _running.discard(self)
+        return True
+
+    def terminate(self, timeout_s: float = 30.0) -> None:
+        """Ask the process to end (SIGTERM), and kill it if it does not."""
+        if self._process is not None and self.alive:
+            self._process.terminate()
+            if not self.wait(timeout_s):
+                self.kill9()
+                raise ChildFailed(self.name, f"did not end within {timeout_s:g} s of SIGTERM", self.output_tail())
+
+    def kill9(self) -> None:
+        """End the process the way a power cut does (SIGKILL)."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        _running.discard(self)
+
+    def output_tail(self, bytes_max: int = 2_000) -> str:
+        """The last output."""
+        with contextlib.suppress(OSError):
+            return self.output_path.read_bytes()[-bytes_max:].decode(errors="replace")
+        return ""
+
+
+@atexit.register
+def _end_all() -> None:
+    for child in list(_running):
+        child.kill9()
+
+
+def private_directory(name: str) -> Path:
+    """A new directory that only this user can enter."""
+    return Path(tempfile.mkdtemp(prefix=f"withdrawals-{name}-"))
+
+
+def discard_directory(path: Path, *, failed: bool) -> None:
+    """Delete a server's directory, unless its run failed or WITHDRAWALS_KEEP=1 asks to keep it."""
+    if failed or os.environ.get("WITHDRAWALS_KEEP") == "1":
+        log.warning("the data stay in %s", path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
