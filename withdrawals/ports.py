@@ -100,6 +100,9 @@ class LedgerView(Protocol):
     def list_batches(self, states: Collection[BatchState]) -> tuple[BatchId, ...]:
         """Ids of the batches whose cached state is one of these, oldest first."""
 
+    def list_batches_paid_from(self, height: int) -> tuple[BatchId, ...]:
+        """Batches with a payment in a block at this height or above."""
+
     def load_plans_spending(self, prevouts: Collection[OutPoint]) -> tuple[Plan, ...]:
         """Every plan ever asked, of any batch and generation, that spends one of these outpoints directly."""
 
@@ -130,6 +133,9 @@ class LedgerView(Protocol):
     def load_spends(self, prevouts: Collection[OutPoint]) -> Mapping[OutPoint, Spend]: ...
     def load_spends_by_txid(self, txid: Txid) -> tuple[Spend, ...]: ...
     def load_payments(self, withdrawal_ids: Collection[WithdrawalId]) -> tuple[Payment, ...]: ...
+    def load_seen_payers(self, withdrawal_ids: Collection[WithdrawalId]) -> Mapping[WithdrawalId, tuple[TxView, ...]]:
+        """Every transaction that was ever found to pay one of these, also where its block is gone since."""
+
     def load_transactions(self, txids: Collection[Txid]) -> tuple[TxView, ...]:
         """Every stored transaction (any encoding ever seen or signed by us) with one of these txids."""
 
@@ -211,6 +217,9 @@ class LedgerTx(LedgerView, Protocol):
 
     def save_transaction(self, tx: TxView, *, at: int, how: str) -> None:
         """Keeps the bytes for ever; `how`: signed, block, mempool. The same wtxid again changes nothing."""
+
+    def save_seen_payer(self, withdrawal_id: WithdrawalId, wtxid: Wtxid) -> None:
+        """Remembers for ever that this stored transaction was found to pay it; again changes nothing."""
 
     def advance_tip(
         self,

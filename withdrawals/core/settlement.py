@@ -1,0 +1,131 @@
+"""Where a batch stands on the followed chain: computed from facts, never remembered.
+
+What we did is stored with the plans; what the chain did is stored as facts tied to a block. This module joins the two
+into the states that people see. It is recomputed in the transaction that stores the facts, so a reorg un-settles a payment by
+deleting rows, with no special code (I3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from withdrawals.core.model import Batch, BatchState, Payment, Plan, PlanState, Spend, WithdrawalState
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import Ntxid, OutPoint, WithdrawalId
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFacts:
+    """What the followed chain says about one batch.
+
+    `spends` and `alive` speak of the outpoints of every plan of the batch: spent on the chain, or there and unspent.
+    `seen` holds the ntxids of the batch's plans that a block or a node's mempool ever showed.
+    """
+
+    tip_height: int
+    spends: Mapping[OutPoint, Spend]
+    alive: Collection[OutPoint]
+    payments: Sequence[Payment]
+    seen: Collection[Ntxid]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The computed states, and what is wrong: inputs taken by something foreign, inputs that vanished in a reorg."""
+
+    batch: BatchState
+    withdrawals: Mapping[WithdrawalId, WithdrawalState]
+    taken: tuple[Spend, ...]
+    """Spends of the batch's inputs by no plan of the batch, while somebody in it is unpaid."""
+    vanished: tuple[OutPoint, ...]
+    """Inputs of asked plans that are on this chain neither spent nor unspent, while somebody is unpaid."""
+
+
+def depth_of(height: int, tip_height: int) -> int:
+    """Blocks from a block to the tip: 1 at the tip, 0 or less above it."""
+    return tip_height - height + 1
+
+
+def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
+    """The states of a batch and its withdrawals on this chain."""
+    ours = {w.id for w in batch.withdrawals}
+    depths: dict[WithdrawalId, int] = {}
+    for payment in facts.payments:
+        if payment.withdrawal_id in ours:
+            depth = depth_of(payment.block.height, facts.tip_height)
+            depths[payment.withdrawal_id] = max(depth, depths.get(payment.withdrawal_id, 0))
+    taken, vanished = _lost_inputs(batch, facts) if len(depths) < len(ours) else ((), ())
+    base = deed_of(batch.plans, facts.seen)
+    state = _batch_state(base, ours, depths, policy, conflicted=bool(taken or vanished))
+    unpaid = _UNPAID_STATE[base]
+    states = {
+        w: unpaid
+        if w not in depths
+        else WithdrawalState.FINAL
+        if depths[w] >= policy.final_depth
+        else WithdrawalState.CONFIRMED
+        for w in ours
+    }
+    return Settlement(state, states, taken, vanished)
+
+
+def deed_of(plans: Sequence[Plan], seen: Collection[Ntxid]) -> BatchState:
+    """How far *we* got with a batch: the furthest of its plans; broadcast once any of them was ever seen out there."""
+    if any(p.ntxid in seen for p in plans if p.asked):
+        return BatchState.BROADCAST
+    states = {p.state for p in plans}
+    if PlanState.SIGNED in states:
+        return BatchState.SIGNED
+    if states & {PlanState.SIGNING, PlanState.REFUSED}:
+        return BatchState.SIGNING
+    if PlanState.PLANNED in states:
+        return BatchState.PLANNED
+    return BatchState.ABANDONED
+
+
+_UNPAID_STATE = {
+    BatchState.PLANNED: WithdrawalState.BATCHED,
+    BatchState.SIGNING: WithdrawalState.BATCHED,
+    BatchState.SIGNED: WithdrawalState.BATCHED,
+    BatchState.BROADCAST: WithdrawalState.BROADCAST,
+    BatchState.ABANDONED: WithdrawalState.QUEUED,
+}
+"""What an unpaid withdrawal's state is, by how far its batch got."""
+
+
+def _batch_state(
+    base: BatchState,
+    ours: Collection[WithdrawalId],
+    depths: Mapping[WithdrawalId, int],
+    policy: Policy,
+    *,
+    conflicted: bool,
+) -> BatchState:
+    if ours and len(depths) == len(ours):
+        return BatchState.FINAL if min(depths.values()) >= policy.final_depth else BatchState.CONFIRMED
+    if conflicted:
+        return BatchState.CONFLICTED
+    return base
+
+
+def _lost_inputs(batch: Batch, facts: ChainFacts) -> tuple[tuple[Spend, ...], tuple[OutPoint, ...]]:
+    """Inputs of asked plans that went to something else, or that this chain does not have."""
+    asked = [p for p in batch.plans if p.asked]
+    own = {p.ntxid for p in asked}
+    inputs = sorted({o for p in asked for o in p.prevouts})
+    taken = tuple(facts.spends[o] for o in inputs if o in facts.spends and facts.spends[o].ntxid not in own)
+    vanished = tuple(o for o in inputs if o not in facts.spends and o not in facts.alive)
+    return taken, vanished
+
+
+def returnable(batch: Batch, facts: ChainFacts) -> frozenset[OutPoint]:
+    """Coins that only losing plans of a batch wanted, once one of its plans is in a block (I4): they may serve others.
+
+    They come back to the planner only when the winner is buried to `final`; a shallower winner may yet lose to them.
+    """
+    winners = {s.ntxid for s in facts.spends.values()} & {p.ntxid for p in batch.plans}
+    if not winners:
+        return frozenset()
+    kept = {o for p in batch.plans if p.ntxid in winners for o in p.prevouts}
+    return frozenset(o for p in batch.plans for o in p.prevouts if o not in kept and o not in facts.spends)

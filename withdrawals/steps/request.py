@@ -1,0 +1,148 @@
+"""request: an obligation comes in, once. Also what may still be done to it by hand before a signer was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from withdrawals.core.addresses import check_not_dust, parse_address
+from withdrawals.core.amounts import parse_sats
+from withdrawals.core.lifecycle import check_cancel, check_hold, check_reject, check_release
+from withdrawals.core.limits import hold_reason_for
+from withdrawals.core.model import Withdrawal, WithdrawalState
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
+from withdrawals.errors import AddressIsOurs, DuplicateRequest, MalformedFile, TheirError, UnknownId
+from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
+from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A parsed request: valid in itself, not yet compared with the ledger."""
+
+    request_id: RequestId
+    address: str
+    script: ScriptPubKey
+    sats: Sats
+
+
+def parse_request(request_id: str, address: str, sats: int, network: Network) -> Request:
+    """The exchange's words as a Request. Raises a TheirError that names the field; touches nothing."""
+    script = parse_address(address, network)
+    amount = parse_sats(sats)
+    check_not_dust(amount, script)
+    return Request(parse_request_id(request_id), address, script, amount)
+
+
+def enqueue(requests: Sequence[Request], ledger: Ledger, policy: Policy, clock: Clock, dice: Dice) -> tuple[Withdrawal, ...]:
+    """Store the requests, all or none, and return each one's withdrawal: the first answer for a repeated id (I5)."""
+    with ledger.begin() as tx:
+        return tuple(_enqueue_one(tx, r, policy, clock.now(), dice) for r in requests)
+
+
+def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice: Dice) -> Withdrawal:
+    earlier = _same_request(tx, request)
+    if earlier is not None:
+        return earlier
+    if tx.find_own_script(request.script) is not None:
+        raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")
+    reason = hold_reason_for(request.sats, policy, released=False)
+    withdrawal = tx.insert_withdrawal(
+        Withdrawal(
+            id=WithdrawalId(f"w-{dice.hex(24)}"),
+            seq=0,
+            request_id=request.request_id,
+            address=request.address,
+            script=request.script,
+            sats=request.sats,
+            state=WithdrawalState.HELD if reason else WithdrawalState.QUEUED,
+            batch_id=None,
+            hold_reason=reason,
+            asked=False,
+            released=False,
+            created_at=now,
+        )
+    )
+    data: dict[str, object] = {"address": request.address, "sats": request.sats}
+    kind = f"withdrawal.{withdrawal.state}"
+    tx.append_event(kind, at=now, who="exchange", why=reason or "", withdrawal_id=withdrawal.id, data=data)
+    return withdrawal
+
+
+def _same_request(tx: LedgerView, request: Request) -> Withdrawal | None:
+    """The withdrawal that this id already names; another body under the same id is refused."""
+    earlier = tx.find_request(request.request_id)
+    if earlier is not None and (earlier.script, earlier.sats) != (request.script, request.sats):
+        raise DuplicateRequest(
+            f"request_id: {request.request_id!r} was used for {earlier.sats} sats to {earlier.address}; "
+            f"accepted: the same scriptPubKey and amount, or another id"
+        )
+    return earlier
+
+
+def check_bulk(parsed: Sequence[tuple[int, Request]], ledger: Ledger, path: str) -> None:
+    """Every problem of a bulk file that only the ledger can see, reported together. Raises MalformedFile."""
+    problems: list[tuple[int, str, str]] = []
+    bodies: dict[RequestId, tuple[int, ScriptPubKey, Sats]] = {}
+    with ledger.read() as view:
+        for line, request in parsed:
+            try:
+                _same_request(view, request)
+                if view.find_own_script(request.script) is not None:
+                    raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")  # noqa: TRY301
+            except TheirError as error:
+                problems.append((line, error.code, str(error)))
+            first = bodies.setdefault(request.request_id, (line, request.script, request.sats))
+            if first[1:] != (request.script, request.sats):
+                words = f"request_id: {request.request_id!r} has another body in line {first[0]}"
+                problems.append((line, DuplicateRequest.code, words))
+    if problems:
+        raise MalformedFile(path, tuple(problems))
+
+
+def _load(tx: LedgerView, request_id: RequestId) -> Withdrawal:
+    found = tx.find_request(request_id)
+    if found is None:
+        raise UnknownId(f"request_id: no withdrawal {request_id!r}; accepted: an id that was enqueued")
+    return found
+
+
+def cancel(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why: str) -> Withdrawal:
+    """The exchange takes a request back, while no signer was ever asked for it (I5). Raises NotAllowed otherwise."""
+    return _by_hand(request_id, ledger, clock, WithdrawalState.CANCELLED, who=who, why=why)
+
+
+def reject(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why: str) -> Withdrawal:
+    """An operator refuses a request, while no signer was ever asked for it."""
+    return _by_hand(request_id, ledger, clock, WithdrawalState.REJECTED, who=who, why=why)
+
+
+def hold(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why: str) -> Withdrawal:
+    """An operator keeps a queued request back."""
+    return _by_hand(request_id, ledger, clock, WithdrawalState.HELD, who=who, why=why)
+
+
+def release(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why: str) -> Withdrawal:
+    """An operator lets a held request go on, past the per-withdrawal limits that held it."""
+    return _by_hand(request_id, ledger, clock, WithdrawalState.QUEUED, who=who, why=why)
+
+
+_CHECKS = {
+    WithdrawalState.CANCELLED: check_cancel,
+    WithdrawalState.REJECTED: check_reject,
+    WithdrawalState.HELD: check_hold,
+    WithdrawalState.QUEUED: check_release,
+}
+
+
+def _by_hand(
+    request_id: RequestId, ledger: Ledger, clock: Clock, to: WithdrawalState, *, who: str, why: str
+) -> Withdrawal:
+    reason = check_reason(why)
+    with ledger.begin() as tx:
+        withdrawal = give_up_unasked_plan(tx, _load(tx, request_id), who=who, why=reason, at=clock.now())
+        if withdrawal.state is not to:
+            _CHECKS[to](withdrawal)
+            move_by_hand(tx, withdrawal, to, who=who, why=reason, at=clock.now())
+        return _load(tx, request_id)
