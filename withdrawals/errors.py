@@ -19,12 +19,14 @@
     |   |-- GateClosed                 gate_closed: the world gate refuses (I6)
     |   |-- BreakerOpen                breaker_open
     |   |-- StaleLedger                stale_ledger: the journal knows more than the ledger (I12)
+    |   |-- JournalDamaged             journal_damaged: the keys' journal is not what was written to it (I12)
     |   |-- SignerUnavailable          signer_unavailable
     |   |-- LeaseLost                  lease_lost: another follower holds the lease
     |   |-- TipMoved                   tip_moved: decided on another tip than the ledger now has
     |   `-- LedgerBusy                 ledger_busy: another process holds the database
     `-- OurError                       our own mistake, or somebody broke an invariant: crash, do not go on
         |-- InvariantBroken            invariant_broken
+        |   `-- OrderRefused           order_refused: the signer's own checks refused; no key was used
         `-- ConstraintBroken           constraint_broken: a named constraint of the ledger refused a write
 
 Expected outcomes are values, not exceptions; these are for what should not happen on a good day.
@@ -222,6 +224,12 @@ class StaleLedger(WorldError):
         super().__init__(f"the ledger's journal head {ledger_head[:12]} is {known} (journal head {journal_head[:12]})")
 
 
+class JournalDamaged(WorldError):
+    """The keys' journal is not what was written to it, or vanished while in use: the signer refuses (I12)."""
+
+    code = "journal_damaged"
+
+
 class SignerUnavailable(WorldError):
     """The signer cannot be asked now (locked by another process, key file missing)."""
 
@@ -256,6 +264,16 @@ class InvariantBroken(OurError):
     """A condition that guards money does not hold."""
 
     code = "invariant_broken"
+
+
+class OrderRefused(InvariantBroken):
+    """The signer's own checks refused an order before it was journalled; `.problems` says why. No key was used."""
+
+    code = "order_refused"
+
+    def __init__(self, batch_id: str, plan_number: int, problems: tuple[str, ...]) -> None:
+        self.batch_id, self.plan_number, self.problems = batch_id, plan_number, problems
+        super().__init__(f"plan {plan_number} of {batch_id} is not signed: {'; '.join(problems)}")
 
 
 class ConstraintBroken(OurError):

@@ -385,6 +385,8 @@ class SigningOrder:
     payments: tuple[ApprovedPayment, ...]
     journal_head: str
     """The head that the ledger knows; another head at the journal raises StaleLedger."""
+    change: tuple[OwnScript, ...] = ()
+    """Where the change scripts come from: saves the signer a search. It derives them itself and believes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,13 +398,20 @@ class SignedAnswer:
 
 
 class Signer(Protocol):
-    """Journals the order (fsynced), then signs. Raises StaleLedger, SignerUnavailable.
+    """Journals the order (fsynced), then signs. Raises StaleLedger, SignerUnavailable, JournalDamaged, OrderRefused.
 
     An order whose very line is the journal's last one, asked with the head before it, is signed again without a new
     line: we died between journalling and saving. Every other difference of heads is StaleLedger.
     """
 
     def ask(self, order: SigningOrder) -> SignedAnswer: ...
+
+
+class Verifier(Protocol):
+    """Checks signatures without any key: what came back from a signer is believed only after this (I8)."""
+
+    def verify(self, raw: bytes, inputs: Sequence[PlannedInput]) -> tuple[str, ...]:
+        """Problems with the signatures of `raw`, spending exactly these inputs; empty: every one verified. Never raises."""
 
 
 # ---------------------------------------------------------------------------------------------------- clock, dice, bell
