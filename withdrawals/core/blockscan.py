@@ -58,7 +58,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class BlockScan:
-    """A block's header and what in it touches us, in block order. The caller checks that it is the block it asked for."""
+    """A block's header and what in it touches us, in block order. The caller checks that it is the one it asked for."""
 
     header: HeaderParts
     transaction_count: int
