@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         BlockHash,
         BlockRef,
         Feerate,
+        Ntxid,
         OutPoint,
         RequestId,
         Sats,
@@ -135,6 +136,9 @@ class LedgerView(Protocol):
     def load_payments(self, withdrawal_ids: Collection[WithdrawalId]) -> tuple[Payment, ...]: ...
     def load_seen_payers(self, withdrawal_ids: Collection[WithdrawalId]) -> Mapping[WithdrawalId, tuple[TxView, ...]]:
         """Every transaction that was ever found to pay one of these, also where its block is gone since."""
+
+    def was_seen(self, ntxid: Ntxid) -> bool:
+        """Did a block or a node's mempool ever show a transaction with this ntxid?"""
 
     def load_transactions(self, txids: Collection[Txid]) -> tuple[TxView, ...]:
         """Every stored transaction (any encoding ever seen or signed by us) with one of these txids."""
@@ -411,7 +415,7 @@ class Verifier(Protocol):
     """Checks signatures without any key: what came back from a signer is believed only after this (I8)."""
 
     def verify(self, raw: bytes, inputs: Sequence[PlannedInput]) -> tuple[str, ...]:
-        """Problems with the signatures of `raw`, spending exactly these inputs; empty: every one verified. Never raises."""
+        """Problems with the signatures of `raw`, which spends these inputs; empty: all verified. Never raises."""
 
 
 # ---------------------------------------------------------------------------------------------------- clock, dice, bell
