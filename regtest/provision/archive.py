@@ -95,6 +95,10 @@ def download(url: str, target: Path) -> str:
                 file.write(chunk)
                 digest.update(chunk)
                 received += len(chunk)
+    except urllib.error.HTTPError as error:
+        # It is a reply too, and keeps its connection until it is closed.
+        error.close()
+        raise DownloadFailed(url, f"the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise DownloadFailed(url, str(error) or type(error).__name__) from error
     if received < announced:

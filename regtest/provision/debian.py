@@ -8,7 +8,6 @@ Authenticity is apt's: the suite's index must be signed by a key of Debian's arc
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -60,13 +59,13 @@ def fetch_and_unpack(mirror: str, keyring: Path, entry: Path) -> None:
     work = entry / ".apt"
     options = _apt_options(mirror, keyring, work)
     say(f"asking {mirror} for Debian {SUITE}'s signed index")
-    _run(["apt-get", *options, "update"])
+    _run("apt-get update", ["apt-get", *options, "update"])
     say(f"fetching {PACKAGE} and its libraries (about 27 MB)")
-    _run(["apt-get", *options, "-y", "-d", "--no-install-recommends", "install", PACKAGE])
+    _run(f"apt-get install {PACKAGE}", ["apt-get", *options, "-y", "-d", "--no-install-recommends", "install", PACKAGE])
     archives = sorted((work / "cache" / "archives").glob("*.deb"))
     say(f"unpacking {len(archives)} packages")
     for archive in archives:
-        _run(["dpkg-deb", "-x", str(archive), str(entry)])
+        _run(f"dpkg-deb -x {archive.name}", ["dpkg-deb", "-x", str(archive), str(entry)])
     shutil.rmtree(work)
     if not (entry / "usr/bin/bitcoind").is_file():
         raise DebianFailed(f"{PACKAGE} contained no bitcoind")
@@ -118,7 +117,7 @@ def _apt_options(mirror: str, keyring: Path, work: Path) -> Sequence[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(what: str, command: Sequence[str]) -> None:
     try:
         result = subprocess.run(
             command,
@@ -130,9 +129,9 @@ def _run(command: Sequence[str]) -> None:
             env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DebianFailed(f"{command[0]} did not finish: {error}") from error
+        raise DebianFailed(f"{what} did not finish: {error}") from error
     if result.returncode:
-        raise DebianFailed(f"{shlex.join([command[0], *command[-2:]])} said: " + " ".join(_complaints(result)))
+        raise DebianFailed(f"{what} said: " + " ".join(_complaints(result)))
 
 
 def _complaints(result: subprocess.CompletedProcess[str]) -> Iterator[str]:
