@@ -37,6 +37,7 @@ log = logging.getLogger("regtest.proxy")
 
 ANY = "*"
 _UPSTREAM_TIMEOUT_S = 120.0
+_POLL_S = 0.05
 
 _Reply: TypeAlias = tuple[int, bytes]
 
@@ -64,7 +65,9 @@ class RpcProxy:
         self._upstream_port = node.rpc_port
         self._credentials_of: Path | None = None
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="rpc-proxy", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="rpc-proxy", daemon=True
+        )
 
     @property
     def port(self) -> int:
