@@ -92,6 +92,9 @@ class LedgerView(Protocol):
     ) -> tuple[Withdrawal, ...]:
         """In request order."""
 
+    def find_withdrawals_to(self, script: ScriptPubKey) -> tuple[Withdrawal, ...]:
+        """Every withdrawal to this script, in request order."""
+
     def sum_planned_sats_since(self, at: int) -> Sats:
         """Sum of withdrawals that have a plan made at or after `at` which is not abandoned, each counted once."""
 
@@ -246,6 +249,9 @@ class LedgerTx(LedgerView, Protocol):
     def insert_own_scripts(self, scripts: Sequence[OwnScript]) -> None: ...
     def allocate_script(self, wallet: int, branch: int) -> OwnScript:
         """The next script of this branch never handed out before, marked as handed out."""
+
+    def peek_script(self, wallet: int, branch: int) -> OwnScript:
+        """What `allocate_script` would return now; hands nothing out."""
 
     def count_unallocated(self, wallet: int, branch: int) -> int:
         """How many inserted scripts of this branch were never handed out."""

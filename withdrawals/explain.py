@@ -1,0 +1,183 @@
+"""why: the whole story of a withdrawal, found by any name that anybody may know it by. Read-only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from withdrawals.core.addresses import parse_address
+from withdrawals.core.customer import CUSTOMER
+from withdrawals.core.model import Attempt, Batch, BatchState, Event, Payment, Spend, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.policy import Policy
+from withdrawals.core.settlement import depth_of
+from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint
+from withdrawals.core.verdict import classify
+from withdrawals.errors import TheirError, UnknownId
+from withdrawals.ports import LedgerView
+
+
+@dataclass(frozen=True, slots=True)
+class CoinStory:
+    """A coin reserved for the payment and what became of it."""
+
+    outpoint: OutPoint
+    sats: int
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One withdrawal, everything that is known of it, and what happens next."""
+
+    withdrawal: Withdrawal
+    batch_state: BatchState | None
+    coins: tuple[CoinStory, ...]
+    attempts: tuple[Attempt, ...]
+    payments: tuple[Payment, ...]
+    verdicts: tuple[str, ...]
+    """Who spent the coins, in words: the transaction, the height, and what it is to us."""
+    depth: int
+    """Blocks on top of the payment, its own included; 0 while unpaid."""
+    tell_customer: str
+    refundable: bool
+    next_step: str
+    events: tuple[Event, ...]
+
+
+def why(view: LedgerView, name: str, network: Network, policy: Policy) -> tuple[Story, ...]:
+    """The stories of everything that goes by this name: a request id, our ids, an address, an outpoint, any txid or
+    wtxid ever signed or seen. Raises UnknownId."""
+    found = _resolve(view, name.strip(), network)
+    if not found:
+        raise UnknownId(
+            f"{name!r} is nothing in this ledger; accepted: a request id, w-… or b-… id, address, txid:vout, or any txid "
+            f"or wtxid that was ever signed or seen"
+        )
+    return tuple(_tell(view, w, policy) for w in sorted(found.values(), key=lambda w: w.seq))
+
+
+def _resolve(view: LedgerView, name: str, network: Network) -> dict[WithdrawalId, Withdrawal]:
+    by_id = view.find_request(RequestId(name)) or view.find_withdrawal(WithdrawalId(name))
+    if by_id is not None:
+        return {by_id.id: by_id}
+    batches = {BatchId(name)} | _batches_of_outpoint(view, name) | _batches_of_transaction(view, name)
+    found = [w for b in batches for batch in [view.load_batch(b)] if batch is not None for w in batch.withdrawals]
+    try:
+        found += view.find_withdrawals_to(parse_address(name, network))
+    except TheirError:
+        pass  # not an address, then; the other readings stand
+    return {w.id: w for w in found}
+
+
+def _batches_of_outpoint(view: LedgerView, name: str) -> set[BatchId]:
+    try:
+        outpoint = parse_outpoint(name)
+    except TheirError:
+        return set()
+    found = {p.batch_id for p in view.load_plans_spending([outpoint])}
+    holder = view.load_reservations().get(outpoint)
+    return found | ({holder} if holder is not None else set())
+
+
+def _batches_of_transaction(view: LedgerView, name: str) -> set[BatchId]:
+    """Batches with a plan or a coin that a transaction of this txid, wtxid or ntxid spends."""
+    prevouts = {o for tx in view.find_transaction(name.lower()) for o in tx.prevouts}
+    return {p.batch_id for p in view.load_plans_spending(prevouts)} if prevouts else set()
+
+
+def _tell(view: LedgerView, withdrawal: Withdrawal, policy: Policy) -> Story:
+    batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+    tip = view.load_tip()
+    height = 0 if tip is None else tip.height
+    payments = view.load_payments([withdrawal.id])
+    depth = max((depth_of(p.block.height, height) for p in payments), default=0)
+    answer = CUSTOMER[withdrawal.state]
+    spends = view.load_spends({o for p in batch.plans for o in p.prevouts}) if batch is not None else {}
+    return Story(
+        withdrawal=withdrawal,
+        batch_state=None if batch is None else batch.state,
+        coins=_coins(view, batch, height) if batch is not None else (),
+        attempts=tuple(a for a in batch.attempts if _pays(batch, a, withdrawal)) if batch is not None else (),
+        payments=payments,
+        verdicts=_verdicts(view, batch, tuple(spends.values()), height) if batch is not None else (),
+        depth=depth,
+        tell_customer=answer.words,
+        refundable=answer.refundable,
+        next_step=_next_step(view, withdrawal, batch, depth, policy),
+        events=view.load_story(withdrawal_id=withdrawal.id),
+    )
+
+
+def _pays(batch: Batch, attempt: Attempt, withdrawal: Withdrawal) -> bool:
+    return any(p.number == attempt.plan_number and withdrawal.id in p.withdrawal_ids for p in batch.plans)
+
+
+def _coins(view: LedgerView, batch: Batch, height: int) -> tuple[CoinStory, ...]:
+    inputs = {i.outpoint: i for p in batch.plans for i in p.inputs}
+    spends, coins = view.load_spends(inputs.keys()), view.load_coins(inputs.keys())
+    return tuple(
+        CoinStory(outpoint, planned.sats, _fate(spends.get(outpoint), alive=outpoint in coins, height=height))
+        for outpoint, planned in sorted(inputs.items())
+    )
+
+
+def _fate(spend: Spend | None, *, alive: bool, height: int) -> str:
+    if spend is not None:
+        depth = depth_of(spend.block.height, height)
+        return f"spent by {spend.txid} in block {spend.block.height}, depth {depth}"
+    return "unspent on the followed chain" if alive else "not on this chain: the block that made it is gone"
+
+
+def _verdicts(view: LedgerView, batch: Batch, spends: tuple[Spend, ...], height: int) -> tuple[str, ...]:
+    paid = view.load_payments([w.id for w in batch.withdrawals])
+    words: dict[str, str] = {}
+    for spend in spends:
+        spender = _bytes_of(view, spend)
+        if spender is not None:
+            verdict = classify(spender, batch, [p.withdrawal_id for p in paid if p.txid == spend.txid])
+            depth = depth_of(spend.block.height, height)
+            words[spend.wtxid] = f"{spend.txid} (wtxid {spend.wtxid}) at depth {depth}: {verdict}"
+    return tuple(words.values())
+
+
+def _bytes_of(view: LedgerView, spend: Spend) -> TxView | None:
+    return next((t for t in view.load_transactions([spend.txid]) if t.wtxid == spend.wtxid), None)
+
+
+def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, depth: int, policy: Policy) -> str:
+    """What happens next, and when, in one sentence."""
+    stopped = _stopped_by(view)
+    match withdrawal.state:
+        case WithdrawalState.QUEUED:
+            return f"Waits: {stopped}." if stopped else "Goes out with the next batch, within seconds if coins suffice."
+        case WithdrawalState.HELD:
+            return f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
+        case WithdrawalState.BATCHED:
+            return _next_of_batched(batch, stopped)
+        case WithdrawalState.BROADCAST:
+            again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
+            return f"{again} An operator may bump the fee."
+        case WithdrawalState.CONFIRMED:
+            return f"Final in {policy.final_depth - depth} more block(s)."
+        case WithdrawalState.FINAL:
+            return "Nothing: it is paid. If a reorg undoes it, the stored bytes are sent again."
+        case WithdrawalState.CANCELLED | WithdrawalState.REJECTED:
+            return "Nothing: it will never be paid."
+
+
+def _next_of_batched(batch: Batch | None, stopped: str) -> str:
+    if batch is not None and batch.state is BatchState.CONFLICTED:
+        return "A coin of its batch went elsewhere: nothing is signed until an operator has looked (see status)."
+    if any(a.refusal for a in (batch.attempts if batch is not None else ())):
+        return "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
+    return f"Waits for its signature: {stopped}." if stopped else "Signed and sent within seconds."
+
+
+def _stopped_by(view: LedgerView) -> str:
+    pause, breaker, gate = view.load_pause(), view.load_breaker(), view.load_gate()
+    if breaker:
+        return f"the breaker is open ({', '.join(sorted({c.cause for c in breaker}))})"
+    if pause:
+        return f"paused by an operator ({pause})"
+    if gate is not None and gate.reasons:
+        return f"the world gate is closed ({gate.reasons[0]})"
+    return ""

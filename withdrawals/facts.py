@@ -1,0 +1,19 @@
+"""What the followed chain says about a batch, loaded for the pure rules of settlement."""
+
+from __future__ import annotations
+
+from withdrawals.core.model import Batch
+from withdrawals.core.settlement import ChainFacts
+from withdrawals.ports import LedgerView
+
+
+def load_facts(view: LedgerView, batch: Batch) -> ChainFacts:
+    """What the followed chain says about this batch, now."""
+    tip = view.load_tip()
+    outpoints = {o for p in batch.plans for o in p.prevouts}
+    spends = view.load_spends(outpoints)
+    alive = view.load_coins(outpoints).keys() - spends.keys()
+    payments = view.load_payments([w.id for w in batch.withdrawals])
+    seen = {a.ntxid for a in batch.attempts if a.accepted_at is not None}
+    seen |= {p.ntxid for p in batch.plans if p.asked and view.was_seen(p.ntxid)}
+    return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen)

@@ -1,0 +1,107 @@
+"""What the ledger knows of ancestry and earlier payers, loaded for the pure rules of exclusion and attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
+from withdrawals.core.lint import sighash_all_everywhere
+from withdrawals.core.model import Plan, TxView, Withdrawal
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import OutPoint, Txid, WithdrawalId
+from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
+from withdrawals.ports import LedgerView
+
+
+def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
+    """I1 for one plan: against every plan ever asked, and every transaction ever seen to pay, for its withdrawals."""
+    asked = [p for p in view.load_plans_paying(plan.withdrawal_ids) if p.asked and p.ntxid != plan.ntxid]
+    payers = view.load_seen_payers(plan.withdrawal_ids)
+    seen = {tx.wtxid: tx for txs in payers.values() for tx in txs}
+    start = set(plan.prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
+    ancestors = load_ancestors(view, start, policy)
+    withdrawals = load_withdrawals(view, plan.withdrawal_ids)
+    known = _intents_of(view, ancestors, asked, withdrawals, payers)
+    earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in plan.withdrawal_ids}
+    for other in asked:
+        for withdrawal_id in earlier.keys() & set(other.withdrawal_ids):
+            earlier[withdrawal_id].append(intent_of(other))
+    for withdrawal_id, transactions in payers.items():
+        for tx in transactions:
+            sealed = sighash_all_everywhere(tx.raw, _spent_scripts(view, tx))
+            earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed))
+    return judge_exclusion(intent_of(plan), earlier, known)
+
+
+def load_withdrawals(view: LedgerView, ids: Sequence[WithdrawalId]) -> dict[WithdrawalId, Withdrawal]:
+    """The withdrawals of these ids; every id of a plan has one."""
+    found = (view.find_withdrawal(i) for i in ids)
+    return {w.id: w for w in found if w is not None}
+
+
+def load_ancestors(view: LedgerView, outpoints: Collection[OutPoint], policy: Policy) -> dict[Txid, TxView]:
+    """Every stored transaction that these outpoints descend from, back to coins that no followed reorg can reach.
+
+    What lies `reorg_safety_depth` deep is where ancestry ends: the follower never follows a reorg of that depth.
+    """
+    tip = view.load_tip()
+    height = tip.height if tip is not None else 0
+    found: dict[Txid, TxView] = {}
+    frontier = set(outpoints)
+    while frontier:
+        coins = view.load_coins(frontier)
+        deep = {o for o, coin in coins.items() if coin.depth(height) >= policy.reorg_safety_depth}
+        txids = {o.txid for o in frontier - deep} - found.keys()
+        parents = {tx.txid: tx for tx in view.load_transactions(txids)}
+        found.update(parents)
+        frontier = {o for tx in parents.values() for o in tx.prevouts}
+    return found
+
+
+def _intents_of(
+    view: LedgerView,
+    ancestors: Mapping[Txid, TxView],
+    asked: Sequence[Plan],
+    withdrawals: Mapping[WithdrawalId, Withdrawal],
+    payers: Mapping[WithdrawalId, Sequence[TxView]],
+) -> Known:
+    """The ancestors as intents: an encoding of any plan of ours pays that plan's withdrawals, others what they match."""
+    plans = (*asked, *view.load_plans_spending({o for tx in ancestors.values() for o in tx.prevouts}))
+    bare: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
+    paid_by = {t: {w for w, txs in payers.items() if any(tx.txid == t for tx in txs)} for t in ancestors}
+    for txid, tx in ancestors.items():
+        paid_by[txid] |= {w for _, w in attribute(tx, asked, withdrawals, (), bare).payments if w in withdrawals}
+    return {t: intent_of_seen(tx, plans, paid_by[t], sealed=False) for t, tx in ancestors.items()}
+
+
+def _spent_scripts(view: LedgerView, tx: TxView) -> list[bytes | None]:
+    """The scriptPubKeys that a transaction spends, as far as we hold its parents."""
+    parents = {p.txid: p for p in view.load_transactions({o.txid for o in tx.prevouts})}
+    return [parents[o.txid].outputs[o.vout].script if o.txid in parents else None for o in tx.prevouts]
+
+
+def load_plans_touched(view: LedgerView, spender: TxView) -> tuple[Plan, ...]:
+    """Every plan ever asked that `spender` may equal or displace: those on its prevouts, and their known descendants."""
+    found: dict[tuple[str, int], Plan] = {}
+    frontier = set(spender.prevouts)
+    while frontier:
+        fresh = [p for p in view.load_plans_spending(frontier) if (p.batch_id, p.number) not in found]
+        found.update({(p.batch_id, p.number): p for p in fresh})
+        encodings = [tx for p in fresh for tx in view.find_transaction(p.ntxid)]
+        frontier = {OutPoint(tx.txid, vout) for tx in encodings for vout in range(len(tx.outputs))}
+    return tuple(found.values())
+
+
+def attribute_spender(
+    view: LedgerView, spender: TxView, policy: Policy, paid_in_block: Collection[WithdrawalId]
+) -> Attribution:
+    """Which withdrawals a transaction in the next block pays, given everything we ever asked and what is paid already.
+
+    `paid_in_block`: what transactions before it in the same block pay, which the ledger does not hold yet.
+    """
+    plans = load_plans_touched(view, spender)
+    ids = sorted({w for p in plans for w in p.withdrawal_ids})
+    already = {p.withdrawal_id for p in view.load_payments(ids)}.union(paid_in_block)
+    ancestors = load_ancestors(view, {o for p in plans for o in p.prevouts}, policy)
+    known: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
+    return attribute(spender, plans, load_withdrawals(view, ids), already, known)

@@ -1,0 +1,118 @@
+"""settle: the cached states follow the facts, in the transaction that stores them.
+
+Where the facts say that something foreign took a coin, or that an input vanished, the breaker opens: nothing new is signed
+until a person has looked. Nothing is ever paid again from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from withdrawals.core.lifecycle import move_batch, move_withdrawal
+from withdrawals.core.model import Batch, BatchState, Spend, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.policy import Policy
+from withdrawals.core.settlement import ChainFacts, Settlement, returnable, settle
+from withdrawals.core.types import BatchId, WithdrawalId
+from withdrawals.core.verdict import classify
+from withdrawals.facts import load_facts
+from withdrawals.ports import Clock, LedgerTx, LedgerView
+
+FOLLOWER: Final = "follower"
+
+
+def settle_with(policy: Policy, clock: Clock) -> Callable[[LedgerTx, Collection[BatchId], bool], None]:
+    """The settle step bound to a policy and a clock, in the shape that `watch` asks for."""
+
+    def settle_batches(tx: LedgerTx, batch_ids: Collection[BatchId], at_tip: bool) -> None:  # noqa: FBT001
+        for batch_id in sorted(batch_ids):
+            _settle_one(tx, batch_id, policy, clock.now(), at_tip=at_tip)
+        if at_tip:
+            _report_unexplained(tx, clock.now())
+
+    return settle_batches
+
+
+def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int, *, at_tip: bool) -> None:
+    batch = tx.load_batch(batch_id)
+    if batch is None or batch.state is BatchState.ABANDONED:
+        return
+    facts = load_facts(tx, batch)
+    now_is = settle(batch, facts, policy)
+    _save_withdrawals(tx, batch, now_is, now)
+    if now_is.batch is not batch.state:
+        move_batch(batch.state, now_is.batch)
+        tx.set_batch_state(batch.id, now_is.batch)
+        words = _words_of(tx, batch, facts)
+        tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id)
+    if now_is.batch is BatchState.FINAL:
+        tx.release_reservations(batch.id, returnable(batch, facts), at=now)
+    if at_tip:
+        _report_conflict(tx, batch, now_is, now)
+
+
+def _save_withdrawals(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
+    moved: dict[WithdrawalId, WithdrawalState] = {}
+    for withdrawal in batch.withdrawals:
+        state = now_is.withdrawals[withdrawal.id]
+        if state is withdrawal.state:
+            continue
+        move_withdrawal(withdrawal.state, state)
+        moved[withdrawal.id] = state
+        data = _evidence_of(tx, withdrawal)
+        kind = f"withdrawal.{state}"
+        tx.append_event(kind, at=now, who=FOLLOWER, withdrawal_id=withdrawal.id, batch_id=batch.id, data=data)
+        if withdrawal.state is WithdrawalState.FINAL and not _payment_found(tx, withdrawal):
+            words = f"{withdrawal.request_id} was final and its block is gone; its stored bytes are sent again"
+            tx.open_breaker("reorg_below_final", words, at=now)
+    tx.set_withdrawal_states(moved)
+
+
+def _payment_found(view: LedgerView, withdrawal: Withdrawal) -> bool:
+    return bool(view.load_payments([withdrawal.id]))
+
+
+def _evidence_of(view: LedgerView, withdrawal: Withdrawal) -> dict[str, object]:
+    """Which output of which transaction in which block pays it; empty while none does."""
+    for payment in view.load_payments([withdrawal.id]):
+        return {
+            "txid": payment.txid,
+            "vout": payment.vout,
+            "block": payment.block.hash,
+            "height": payment.block.height,
+            "sats": payment.sats,
+        }
+    return {}
+
+
+def _words_of(view: LedgerView, batch: Batch, facts: ChainFacts) -> str:
+    """Who spent the batch's coins, for the event."""
+    spenders: dict[str, Spend] = {s.wtxid: s for s in facts.spends.values()}
+    words = []
+    for spend in spenders.values():
+        tx = _transaction(view, spend)
+        if tx is not None:
+            paid = [p.withdrawal_id for p in facts.payments if p.txid == spend.txid]
+            words.append(f"{spend.prevout} spent by {spend.txid} at height {spend.block.height}: {classify(tx, batch, paid)}")
+    return "; ".join(words)
+
+
+def _transaction(view: LedgerView, spend: Spend) -> TxView | None:
+    return next((t for t in view.load_transactions([spend.txid]) if t.wtxid == spend.wtxid), None)
+
+
+def _report_conflict(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
+    """Open the breaker for coins that went elsewhere. A vanished input gets one block of patience: a reorg's new blocks
+    usually bring its transaction back."""
+    for spend in now_is.taken:
+        words = f"{batch.id}: {spend.prevout} was spent by {spend.txid}, which is no plan of this batch"
+        tx.open_breaker("conflict", words, at=now)
+    if batch.state is BatchState.CONFLICTED:
+        for outpoint in now_is.vanished:
+            tx.open_breaker("vanished", f"{batch.id}: {outpoint} is not on this chain any more", at=now)
+
+
+def _report_unexplained(tx: LedgerTx, now: int) -> None:
+    for spend in tx.load_unexplained_spends():
+        words = f"{spend.prevout} was spent by {spend.txid} in block {spend.block.height}, which is no plan of ours"
+        tx.open_breaker("unexplained_spend", words, at=now)

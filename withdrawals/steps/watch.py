@@ -1,0 +1,195 @@
+"""watch: the followed chain, block by block, as facts. A reorg deletes facts; nothing else is ever undone.
+
+A block's facts and the tip move in one transaction, compare-and-swap on the old tip and the lease's epoch, so two
+followers cannot mix their chains. Blocks are read and walked outside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from withdrawals.core.blockscan import BlockScan, Touch, scan_block
+from withdrawals.core.chain import Deeper, Look, Progress, Reorged, Same, TooDeep, check_links, compare
+from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, Sats, ScriptPubKey, WithdrawalId
+from withdrawals.errors import InvariantBroken, WrongChain, ensure
+from withdrawals.lineage import attribute_spender
+from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, LedgerView, NodeTip
+
+LEASE: Final = "follower"
+"""The lease that the one writing follower holds."""
+
+OPEN_STATES: Final = frozenset(BatchState) - {BatchState.FINAL, BatchState.ABANDONED}
+"""Batches whose cached state any block may move."""
+
+Settle = Callable[[LedgerTx, Collection[BatchId], bool], None]
+"""Recompute the cached states of these batches in this transaction; True: the follower is at the node's tip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What one round did: blocks followed, blocks undone, and whether the ledger's tip is now the node's."""
+
+    followed: int
+    undone: int
+    at_tip: bool
+    tip: BlockRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Follower:
+    """What every part of a round needs."""
+
+    ledger: Ledger
+    chain: ChainSource
+    settle: Settle
+    policy: Policy
+    clock: Clock
+    epoch: int
+
+
+def watch(
+    ledger: Ledger,
+    chain: ChainSource,
+    settle: Settle,
+    policy: Policy,
+    clock: Clock,
+    *,
+    epoch: int,
+    blocks_max: int = 100,
+) -> Watched:
+    """Follow the node by at most `blocks_max` blocks. Raises LeaseLost, TipMoved, NodeUnavailable, WrongChain."""
+    follower = _Follower(ledger, chain, settle, policy, clock, epoch)
+    node = chain.fetch_tip()
+    undone = _undo_reorg(follower, node)
+    followed = 0
+    while followed < blocks_max and _follow_next(follower, node):
+        followed += 1
+    with ledger.read() as view:
+        tip = view.load_tip()
+    here = None if tip is None else BlockRef(tip.height, tip.hash)
+    return Watched(followed, undone, here == node.block, here)
+
+
+def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
+    """Delete the facts of blocks that the node's active chain no longer has; the number of blocks undone."""
+    with follower.ledger.read() as view:
+        tip, identity = view.load_tip(), view.load_identity()
+        if tip is None or identity is None:
+            return 0
+        outcome = _compare(follower, view, tip, node, identity.birthday_height)
+    match outcome:
+        case Reorged(fork=fork, depth=depth):
+            if fork == node.block and node.headers_height > node.block.height:
+                return 0  # the node is merely behind: it knows of blocks that it has not connected yet
+            _retreat(follower, tip, fork, depth)
+            return depth
+        case TooDeep(depth=depth):
+            _refuse_to_follow(follower, depth)
+    return 0
+
+
+def _compare(
+    follower: _Follower, view: LedgerView, tip: Header, node: NodeTip, first_height: int
+) -> Same | Progress | Deeper | Reorged | TooDeep:
+    """Look at one height after another, from our tip downwards, until the chains meet or a limit is reached."""
+    looks: list[Look] = []
+    outcome: Same | Progress | Deeper | Reorged | TooDeep = Deeper(tip.height)
+    while isinstance(outcome, Deeper):
+        ours = view.load_header(outcome.height)
+        if ours is None:
+            raise InvariantBroken(f"no stored header at height {outcome.height} below our tip")
+        theirs = follower.chain.fetch_hash(ours.height) if ours.height <= node.block.height else None
+        looks.append(Look(ours, theirs))
+        outcome = compare(looks, node.block.height, follower.policy, first_height=first_height)
+    return outcome
+
+
+def _retreat(follower: _Follower, tip: Header, fork: BlockRef, depth: int) -> None:
+    with follower.ledger.begin() as tx:
+        touched = {*tx.list_batches(OPEN_STATES), *tx.list_batches_paid_from(fork.height - follower.policy.final_depth)}
+        tx.retreat_tip(fork, old_tip=tip.hash, epoch=follower.epoch)
+        data: dict[str, object] = {"from": tip.hash, "from_height": tip.height, "fork": fork.hash, "depth": depth}
+        tx.append_event("chain.reorg", at=follower.clock.now(), who="follower", data=data)
+        follower.settle(tx, touched, False)  # noqa: FBT003 -- the port's positional flag
+
+
+def _refuse_to_follow(follower: _Follower, depth: int) -> None:
+    words = f"the node's chain forks {depth} or more blocks below our tip; such a reorg is never followed by itself"
+    with follower.ledger.begin() as tx:
+        tx.check_lease(LEASE, follower.epoch)
+        tx.open_breaker("deep_reorg", words, at=follower.clock.now())
+
+
+def _follow_next(follower: _Follower, node: NodeTip) -> bool:
+    """One more block as facts; False at the node's tip or where the chains have parted meanwhile."""
+    with follower.ledger.read() as view:
+        tip = view.load_tip()
+        identity = view.load_identity()
+        ensure(identity is not None, "a follower runs only on an initialised ledger")
+        watched, scripts = view.load_watched_outpoints(), view.load_own_scripts()
+    height = tip.height + 1 if tip is not None else (identity.birthday_height if identity is not None else 0)
+    block_hash = follower.chain.fetch_hash(height) if height <= node.block.height else None
+    if block_hash is None:
+        return False
+    scan = scan_block(follower.chain.fetch_block(block_hash), watched_outpoints=watched, watched_scripts=scripts.keys())
+    if scan.header.hash != block_hash:
+        raise WrongChain(f"the node sent block {scan.header.hash} when asked for {block_hash}")
+    header = Header(height, block_hash, scan.header.prev, scan.header.time)
+    check_links(header, tip)
+    with follower.ledger.begin() as tx:
+        _save_block(follower, tx, header, scan, scripts, old_tip=None if tip is None else tip.hash)
+        follower.settle(tx, tx.list_batches(OPEN_STATES), block_hash == node.block.hash)
+    return True
+
+
+def _save_block(
+    follower: _Follower,
+    tx: LedgerTx,
+    header: Header,
+    scan: BlockScan,
+    scripts: Mapping[ScriptPubKey, OwnScript],
+    *,
+    old_tip: BlockHash | None,
+) -> None:
+    block, now = BlockRef(header.height, header.hash), follower.clock.now()
+    coins = [c for touch in scan.touches for c in _coins_of(touch, block, scripts)]
+    spends = [s for touch in scan.touches for s in _spends_of(touch, block)]
+    payments: list[Payment] = []
+    for touch in scan.touches:
+        tx.save_transaction(touch.tx, at=now, how="block")
+        if touch.spent_vins:
+            payments += _payments_of(follower, tx, touch.tx, block, {p.withdrawal_id for p in payments})
+    tx.advance_tip(header, coins=coins, spends=spends, payments=payments, old_tip=old_tip, epoch=follower.epoch)
+    for coin in coins:
+        data: dict[str, object] = {"outpoint": str(coin.outpoint), "sats": coin.sats, "height": header.height}
+        tx.append_event("coin.received", at=now, who="follower", data=data)
+
+
+def _coins_of(touch: Touch, block: BlockRef, scripts: Mapping[ScriptPubKey, OwnScript]) -> list[Coin]:
+    outputs = touch.tx.outputs
+    return [
+        Coin(OutPoint(touch.tx.txid, v), outputs[v].sats, scripts[outputs[v].script], block, touch.coinbase)
+        for v in touch.paid_vouts
+        if outputs[v].sats > 0
+    ]
+
+
+def _spends_of(touch: Touch, block: BlockRef) -> list[Spend]:
+    tx = touch.tx
+    return [Spend(tx.prevouts[vin], block, tx.txid, tx.wtxid, tx.ntxid, vin) for vin in touch.spent_vins]
+
+
+def _payments_of(
+    follower: _Follower, tx: LedgerTx, spender: TxView, block: BlockRef, paid_in_block: Collection[WithdrawalId]
+) -> list[Payment]:
+    attribution = attribute_spender(tx, spender, follower.policy, paid_in_block)
+    for _, withdrawal_id in attribution.payments:
+        tx.save_seen_payer(withdrawal_id, spender.wtxid)
+    return [
+        Payment(withdrawal_id, block, spender.txid, vout, Sats(spender.outputs[vout].sats), attribution.by_plan)
+        for vout, withdrawal_id in attribution.payments
+    ]
