@@ -8,6 +8,7 @@ serialise back to the very same bytes. One transaction therefore has one spellin
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _PUSH_SIZES: Final = {
     _OP_PUSHDATA2: struct.Struct("<H"),
     _OP_PUSHDATA4: struct.Struct("<I"),
 }
+
+_OPENSSL_HAS_RIPEMD160: Final = "ripemd160" in hashlib.algorithms_available
+"""Early OpenSSL 3 releases keep it in a provider that is usually not loaded."""
 
 _SHAPES: Final = (
     # kind, bytes before the hash or key, its length, bytes after it
@@ -198,6 +202,9 @@ def with_signatures(unsigned: bytes, signatures: Sequence[InputSignature]) -> by
 
 def hash160(data: bytes) -> bytes:
     """RIPEMD160 of SHA256: how P2PKH, P2WPKH and P2SH name a key or a script. 20 bytes."""
+    if _OPENSSL_HAS_RIPEMD160:
+        # python-bitcoinlib's is written in Python: 200 µs, where OpenSSL needs 4.
+        return hashlib.new("ripemd160", hashlib.sha256(data).digest()).digest()
     return bytes(Hash160(data))
 
 
