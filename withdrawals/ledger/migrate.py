@@ -1,0 +1,46 @@
+"""Bring a database's tables up to date, in one transaction, and tell whether they are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from withdrawals.errors import ConfigError, LedgerBusy
+from withdrawals.ledger.database import WRITES, database_of
+
+HEAD: Final = "0003"
+"""The newest migration. Written down here so that opening a ledger need not load Alembic's scripts."""
+
+
+def migrate(url: str) -> None:
+    """Create or upgrade the ledger at this URL; two at once wait for each other. Raises `ConfigError`, `LedgerBusy`."""
+    database = database_of(url)
+    engine = database.engine_for_migration().execution_options(**{WRITES: True})
+    config = Config()
+    config.set_main_option("script_location", "withdrawals.ledger:migrations")
+    try:
+        with engine.begin() as connection:
+            config.attributes.update(connection=connection, database=database)
+            command.upgrade(config, "head")
+            database.check_migrated(connection)
+    except DBAPIError as error:
+        if database.is_busy(error):
+            raise LedgerBusy(str(error.orig)) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def ensure_migrated(engine: Engine) -> None:
+    """Raises `ConfigError` unless the tables are exactly as this version of the program knows them."""
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    except DBAPIError as error:
+        raise ConfigError(f"the ledger has no tables (run init), or cannot be read: {error.orig}") from error
+    if list(found) != [HEAD]:
+        raise ConfigError(f"the ledger's tables are at {found or 'nothing'}, this program needs {HEAD}: run init")

@@ -1,0 +1,96 @@
+"""Guards: what no statement may do to a row once it is written.
+
+A migration says what it did on the day it was written; only how a database spells a guard comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+from withdrawals.errors import ensure
+from withdrawals.ledger.guards import Guard
+
+revision = "0003"
+down_revision = "0002"
+
+
+def _kept(*tables: str) -> tuple[Guard, ...]:
+    return tuple(Guard(f"tr_{t}_never_deleted", t, "DELETE") for t in tables)
+
+
+def _fixed(*tables: str) -> tuple[Guard, ...]:
+    return tuple(Guard(f"tr_{t}_never_changed", t, "UPDATE") for t in tables)
+
+
+def _body(table: str, *columns: str) -> Guard:
+    """The columns (none of them nullable) that say what a row is about."""
+    return Guard(f"tr_{table}_body", table, "UPDATE", " OR ".join(f"OLD.{c} <> NEW.{c}" for c in columns))
+
+
+def _once(table: str, column: str) -> Guard:
+    """A nullable column that is written once."""
+    when = f"OLD.{column} IS NOT NULL AND (NEW.{column} IS NULL OR NEW.{column} <> OLD.{column})"
+    return Guard(f"tr_{table}_{column}", table, "UPDATE", when)
+
+
+_BEFORE_ASKING = "('planned', 'abandoned')"
+
+GUARDS = (
+    *_kept("identity", "withdrawals", "batches", "batch_withdrawals", "plans", "plan_inputs", "plan_outputs"),
+    *_kept("reservations", "transactions", "attempts", "own_scripts", "certificates", "certificate_displacers"),
+    *_kept("sightings", "seen_payers", "events", "breaker", "journal_head", "leases"),
+    *_fixed("identity", "batch_withdrawals", "plan_inputs", "plan_outputs", "transactions", "events"),
+    *_fixed("sightings", "seen_payers", "certificates", "certificate_displacers"),
+    # A fact comes with its block and goes with it, and is never edited in between.
+    *_fixed("headers", "coins", "spends", "payments"),
+    _body("withdrawals", "id", "seq", "request_id", "address", "script", "sats", "created_at"),
+    Guard("tr_withdrawals_asked_for_ever", "withdrawals", "UPDATE", "OLD.asked AND NOT NEW.asked"),
+    Guard(
+        "tr_withdrawals_given_up_for_ever",
+        "withdrawals",
+        "UPDATE",
+        "OLD.state IN ('cancelled', 'rejected') AND NEW.state <> OLD.state",
+    ),
+    _body("batches", "id", "seq", "lineage", "generation", "created_at"),
+    Guard(
+        "tr_batches_asked_for_ever",
+        "batches",
+        "UPDATE",
+        f"OLD.state NOT IN {_BEFORE_ASKING} AND NEW.state IN {_BEFORE_ASKING}",
+    ),
+    Guard("tr_batches_abandoned", "batches", "UPDATE", "OLD.state = 'abandoned' AND NEW.state <> 'abandoned'"),
+    _body("plans", "batch_id", "number", "unsigned", "ntxid", "fee_sats", "vsize", "feerate", "planned_at"),
+    Guard(
+        "tr_plans_asked_for_ever",
+        "plans",
+        "UPDATE",
+        f"OLD.state NOT IN {_BEFORE_ASKING} AND NEW.state IN {_BEFORE_ASKING}",
+    ),
+    Guard("tr_plans_abandoned", "plans", "UPDATE", "OLD.state = 'abandoned' AND NEW.state <> 'abandoned'"),
+    _once("plans", "asked_at"),
+    _body("reservations", "id", "txid", "vout", "batch_id", "reserved_at"),
+    _once("reservations", "ended_at"),
+    _body("attempts", "id", "batch_id", "plan_number", "wtxid", "fee_sats", "vsize", "signed_at"),
+    Guard(
+        # What the lint refused is never sent, and what was fit to send stays fit to send.
+        "tr_attempts_refusal",
+        "attempts",
+        "UPDATE",
+        "(OLD.refusal IS NULL) <> (NEW.refusal IS NULL) OR OLD.refusal <> NEW.refusal",
+    ),
+    _once("attempts", "accepted_at"),
+    _body("own_scripts", "script", "wallet", "branch", "key_index", "kind", "nested"),
+    Guard("tr_own_scripts_allocated_for_ever", "own_scripts", "UPDATE", "OLD.allocated AND NOT NEW.allocated"),
+    _body("breaker", "id", "cause", "detail", "opened_at"),
+    _once("breaker", "closed_at"),
+    Guard("tr_leases_epoch", "leases", "UPDATE", "NEW.epoch < OLD.epoch"),
+)
+
+
+def upgrade() -> None:
+    """Create the guards."""
+    config = op.get_context().config
+    ensure(config is not None, "migrations run through withdrawals.ledger.migrate")
+    for guard in GUARDS:
+        for statement in config.attributes["database"].guard_ddl(guard):  # type: ignore[union-attr]
+            op.execute(statement)

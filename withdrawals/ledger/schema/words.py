@@ -1,0 +1,112 @@
+"""How the tables are spelled: the metadata, and the columns and constraints that many tables share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+)
+
+from withdrawals.core.model import PlanState
+from withdrawals.core.types import MAX_MONEY
+
+metadata = MetaData(
+    naming_convention={
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+ASKED: Final = tuple(str(s) for s in (PlanState.SIGNING, PlanState.SIGNED, PlanState.REFUSED))
+"""States of a plan that was ever shown to a signer: it counts as signed for ever (I2)."""
+SEEN_AS: Final = ("signed", "block", "mempool")
+"""How the bytes of a transaction first came to us."""
+SEEN_IN: Final = ("block", "mempool")
+"""Where somebody else than us has shown a transaction."""
+
+
+def number(name: str, *, null: bool = False) -> Column[int]:
+    """A whole number. Nothing is counted by a sequence: see `Writing._next`."""
+    return Column(name, BigInteger, nullable=null, autoincrement=False)
+
+
+def text(name: str, *, null: bool = False) -> Column[str]:
+    """Text, an id or a state."""
+    return Column(name, Text, nullable=null)
+
+
+def blob(name: str) -> Column[bytes]:
+    """Bytes: a script or a transaction."""
+    return Column(name, LargeBinary, nullable=False)
+
+
+def flag(name: str) -> Column[bool]:
+    """True or false."""
+    return Column(name, Boolean, nullable=False)
+
+
+def ref(name: str, target: str, *, null: bool = False, deferred: bool = False) -> Column[str]:
+    """A column that names another row; `deferred`: the two may be written in either order within a transaction."""
+    later = {"deferrable": True, "initially": "DEFERRED"} if deferred else {}
+    return Column(name, ForeignKey(target, **later), nullable=null)  # type: ignore[arg-type]
+
+
+def ck_hash(*columns: str) -> list[CheckConstraint]:
+    """64 lower-case characters each: a hash in display order."""
+    return [CheckConstraint(f"length({c}) = 64 AND {c} = lower({c})", name=c) for c in columns]
+
+
+def ck_sats(column: str = "sats", *, least: int = 1) -> CheckConstraint:
+    """Whole satoshis within the money supply. The cast refuses a fraction, which SQLite would otherwise keep (I10)."""
+    return CheckConstraint(
+        f"{column} >= {least} AND {column} <= {MAX_MONEY} AND {column} = CAST({column} AS BIGINT)", name=column
+    )
+
+
+def ck_one_of(column: str, words: type[StrEnum] | tuple[str, ...]) -> CheckConstraint:
+    """One of the words of a state machine."""
+    listed = ", ".join(f"'{w}'" for w in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def ck_bool(*columns: str) -> list[CheckConstraint]:
+    """True or false and nothing else, which SQLite does not see to by itself."""
+    return [CheckConstraint(f"{c} IN (TRUE, FALSE)", name=c) for c in columns]
+
+
+def ck_at_least(column: str, least: int) -> CheckConstraint:
+    """A lower bound."""
+    return CheckConstraint(f"{column} >= {least}", name=column)
+
+
+def ck_only_row() -> CheckConstraint:
+    """A table of one row."""
+    return CheckConstraint("id = 1", name="only_row")
+
+
+def of_block(table: str) -> list[ForeignKeyConstraint | Index]:
+    """The block that a fact stands in. The index serves the deletion of blocks: the parent looks for its children."""
+    return [
+        ForeignKeyConstraint(["height", "block_hash"], ["headers.height", "headers.hash"], name=f"fk_{table}_block"),
+        Index(f"ix_{table}_block", "height", "block_hash"),
+    ]
+
+
+def of_plan(table: str) -> ForeignKeyConstraint:
+    """The plan that a row belongs to."""
+    return ForeignKeyConstraint(
+        ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"], name=f"fk_{table}_plan"
+    )

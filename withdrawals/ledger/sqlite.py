@@ -1,0 +1,175 @@
+"""Everything that is true of SQLite alone: connecting, locking, naming what broke, guards and backups.
+
+What must be known of it: Python's driver opens transactions by its own rules unless `isolation_level` is None; a
+transaction that begins as a reader and then writes can fail half-way, so writers take the lock at once; foreign keys
+are off on every new connection; and a file that does not exist is silently created unless the URI forbids it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
+
+from withdrawals.errors import ConfigError, NotAllowed, ensure
+from withdrawals.ledger.constraints import foreign_name, unique_name
+from withdrawals.ledger.guards import Guard
+
+_PRAGMAS: Final = (
+    "PRAGMA synchronous = FULL",
+    # macOS: without these, "synced" means handed to the disk's cache.
+    "PRAGMA fullfsync = 1",
+    "PRAGMA checkpoint_fullfsync = 1",
+    # Otherwise INSERT OR REPLACE would delete rows past the guards.
+    "PRAGMA recursive_triggers = ON",
+)
+WRITES: Final = "ledger_writes"
+"""The execution option that marks a connection whose transaction will write."""
+
+
+class Sqlite:
+    """One SQLite file, by absolute path, in WAL mode."""
+
+    def __init__(self, path: Path, *, lock_timeout_s: float) -> None:
+        if not path.is_absolute():
+            raise ConfigError(f"the ledger's path must be absolute (sqlite:////abs/path), not {path}")
+        self._path = path
+        self._lock_timeout_s = lock_timeout_s
+
+    def engine(self) -> Engine:
+        """Connections for the running processor. Raises `ConfigError` if the file does not exist."""
+        if not self._path.is_file():
+            raise ConfigError(f"there is no ledger at {self._path}: run init first")
+        return self._engine("rw", foreign_keys=True, pool=QueuePool)
+
+    def engine_for_migration(self) -> Engine:
+        """Connections that may create the file. Foreign keys are off: Alembic's batch mode would empty child tables."""
+        if not self._path.parent.is_dir():
+            raise ConfigError(f"there is no directory {self._path.parent} for the ledger")
+        return self._engine("rwc", foreign_keys=False, pool=NullPool)
+
+    def check_migrated(self, connection: Connection) -> None:
+        """Proves what was not checked while foreign keys were off, inside the migration's transaction."""
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        ensure(not broken, f"the migration leaves {len(broken)} rows without their parents")
+
+    def is_busy(self, error: DBAPIError) -> bool:
+        """True if another process holds the lock for too long."""
+        return str(getattr(error.orig, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+    def broken_constraint(self, error: IntegrityError, again: Callable[[], object] | None, raw: object) -> str:
+        """The name of the constraint that refused a statement, or the commit (`again` None).
+
+        A foreign key is found by running the statement once more with its checks put off: the transaction is going to
+        be rolled back anyway.
+        """
+        kind = str(getattr(error.orig, "sqlite_errorname", ""))
+        message = str(error.orig)
+        words = message.partition(": ")[2]
+        match kind:
+            case "SQLITE_CONSTRAINT_UNIQUE" | "SQLITE_CONSTRAINT_PRIMARYKEY":
+                return unique_name(words.split(", "))
+            case "SQLITE_CONSTRAINT_CHECK":
+                return words
+            case "SQLITE_CONSTRAINT_NOTNULL":
+                return "nn_" + words.replace(".", "_")
+            case "SQLITE_CONSTRAINT_TRIGGER":
+                return message
+            case _:
+                ensure(kind == "SQLITE_CONSTRAINT_FOREIGNKEY", f"an integrity error of an unknown kind: {message}")
+                ensure(isinstance(raw, sqlite3.Connection), "not a connection of SQLite")
+                return _orphaned(raw, again)  # type: ignore[arg-type]
+
+    def guard_ddl(self, guard: Guard) -> tuple[str, ...]:
+        """The statements that create a guard."""
+        trigger = f"CREATE TRIGGER {guard.name} BEFORE {guard.event} ON {guard.table} FOR EACH ROW WHEN {guard.when}"
+        return (f"{trigger} BEGIN SELECT RAISE(ABORT, '{guard.name}'); END",)
+
+    def backup(self, target: Path) -> None:
+        """A consistent copy while others write. Raises `NotAllowed` if there is something at `target`.
+
+        The copy is finished and synced under another name; linking it into place refuses to overwrite, atomically.
+        """
+        if target.exists() or target.is_symlink():
+            raise NotAllowed(f"{target} exists: a backup overwrites nothing")
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        partial.unlink(missing_ok=True)
+        try:
+            self._copy(partial)
+            _sync(partial)
+            try:
+                target.hardlink_to(partial)
+            except FileExistsError as error:
+                raise NotAllowed(f"{target} exists: a backup overwrites nothing") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync(target.parent)
+
+    def _copy(self, target: Path) -> None:
+        source, copy = self._connect("ro"), sqlite3.connect(target)
+        try:
+            source.backup(copy)
+            # A copy in one file, without a log beside it that could be left behind.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            copy.close()
+            source.close()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode={mode}",
+            uri=True,
+            timeout=self._lock_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _engine(self, mode: str, *, foreign_keys: bool, pool: type[QueuePool | NullPool]) -> Engine:
+        limits: dict[str, Any] = {"pool_size": 4, "max_overflow": -1} if pool is QueuePool else {}
+        engine = create_engine("sqlite://", creator=lambda: self._connect(mode), poolclass=pool, **limits)
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode = WAL")
+            journal = cursor.fetchone()
+            if journal != ("wal",):
+                raise ConfigError(f"{self._path} cannot be in WAL mode: {journal}")
+            for pragma in (*_PRAGMAS, f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}"):
+                cursor.execute(pragma)
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            writes = connection.get_execution_options().get(WRITES, False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return engine
+
+
+def _orphaned(raw: sqlite3.Connection, again: Callable[[], object] | None) -> str:
+    if again is not None:
+        raw.execute("PRAGMA defer_foreign_keys = ON")
+        again()
+    found = raw.execute("PRAGMA foreign_key_check").fetchone()
+    ensure(found is not None, "a foreign key was broken, and none is")
+    table, _rowid, _parent, number = found
+    keys = raw.execute(f"PRAGMA foreign_key_list({table})").fetchall()
+    columns = [key[3] for key in sorted(keys, key=lambda key: int(key[1])) if key[0] == number]
+    return foreign_name(table, columns)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
