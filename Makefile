@@ -23,7 +23,7 @@ venv: $(STAMP)  ## make .venv from the locked requirements
 
 # Two makes in one checkout must not install over each other, so the work is done under a lock that dies with its owner.
 $(STAMP):
-	@$(PYTHON) -c 'import fcntl, subprocess, sys; lock = open(".venv.lock", "w"); fcntl.flock(lock, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))' \
+	@$(PYTHON) -c 'import fcntl, subprocess, sys; lock = open(".venv.lock", "w"); fcntl.flock(lock, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:], close_fds=False))' \
 		$(MAKE) --no-print-directory install
 
 install:
