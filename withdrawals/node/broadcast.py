@@ -69,7 +69,8 @@ ANSWERS: Final[tuple[tuple[str, Sent], ...]] = (
 
 Words, not codes and not prefixes: -25 stands for a dead transaction, for one that was paid long ago, and for our own
 fee cap; and one script error is called `non-mandatory-script-verify-flag (...)` by Core 29, by Core 30
-`mempool-script-verify-flag-failed (...)`, by Knots a mixture (Core's validation.cpp, policy/rbf.cpp, common/messages.cpp).
+`mempool-script-verify-flag-failed (...)`, by Knots a mixture. Sources: Core's validation.cpp, policy/rbf.cpp and
+common/messages.cpp.
 """
 
 

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import importlib
+import ssl
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,11 @@ from withdrawals.errors import NodeRejected, NodeUnavailable, OutcomeUnknown, en
 from withdrawals.node.answers import Json, json_bytes, parse_json
 from withdrawals.node.credentials import Credentials, NodeAddress, parse_address
 from withdrawals.node.loop import PerProcess
+
+for _late in ("httpcore", "anyio", "anyio._backends._asyncio"):
+    # httpx imports these at the first call. That would be again in every job that a worker forks: a tenth of a second.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_late)
 
 READS: Final = frozenset(
     {
@@ -92,14 +100,15 @@ class StrictRPC(BitcoinRPC):  # type: ignore[misc] # the package ships no types
 
     __slots__ = ("_credentials", "_timeout_s")
 
-    def __init__(self, address: NodeAddress, *, connect_timeout_s: float, timeout_s: float) -> None:
+    def __init__(
+        self, address: NodeAddress, *, tls: ssl.SSLContext, connect_timeout_s: float, timeout_s: float
+    ) -> None:
         client = httpx.AsyncClient(
             headers={"content-type": "application/json", "connection": "close"},
             timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s, pool=connect_timeout_s),
             # A proxy of the environment, or a .netrc, has no business with the node's credentials.
             trust_env=False,
-            # Reading the certificates of the world takes longer than a job, and plain HTTP has no use for them.
-            verify=address.url.startswith("https:"),
+            verify=tls,
         )
         super().__init__(address.url, client)
         self._credentials = Credentials(address)
@@ -193,6 +202,13 @@ def _shown(value: object) -> str:
     return repr(value)[:_SHOWN_BYTES]
 
 
+def _tls_for(address: NodeAddress) -> ssl.SSLContext:
+    """Whom to trust over https. Plain HTTP gets a context that trusts nobody: reading certificates takes long."""
+    if address.url.startswith("https:"):
+        return ssl.create_default_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class NodeRpc:
     """One node, asked synchronously from any thread of any process.
 
@@ -213,8 +229,15 @@ class NodeRpc:
         self._address = parse_address(url, cookie=cookie, user=user, password=password)
         # Each of the two tries is limited by itself; this one is for a loop that does not answer at all.
         self._patience_s = _TRIES * timeout_s + connect_timeout_s
-        opened = partial(StrictRPC, self._address, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
-        self._process: PerProcess[StrictRPC] = PerProcess(opened)
+        self._process: PerProcess[StrictRPC] = PerProcess(
+            partial(
+                StrictRPC,
+                self._address,
+                tls=_tls_for(self._address),
+                connect_timeout_s=connect_timeout_s,
+                timeout_s=timeout_s,
+            )
+        )
         # Also at the interpreter's exit, so that no loop is torn down half-way.
         self._close = weakref.finalize(self, self._process.close)
 
