@@ -21,6 +21,7 @@ from withdrawals.core.fees import fee_for, is_malleable, plan_vsize, spend_cost_
 from withdrawals.core.model import Coin, OwnScript, PlannedInput, TxOut
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Feerate, Sats
+from withdrawals.errors import ensure
 
 COINBASE_MATURITY: Final = 100
 """A coinbase may be spent in a block at least this many above its own (Core, consensus/consensus.h)."""
@@ -134,6 +135,7 @@ def add_coins(
 ) -> Selection | None:
     """`kept`, all of it, and as few of `coins` on top as the fee takes; None if all of them do not suffice."""
     order = [*kept, *map(_input_of, sorted(coins, key=_largest_first))]
+    ensure(len({i.outpoint for i in order}) == len(order), "a coin to add is an input already")
     needed = _count_needed(order, payments, fee_of, at_least=len(kept))
     if needed is None:
         return None

@@ -186,6 +186,13 @@ _MAY_BE_PAID: Final = {
 """A batch keeps its withdrawals through reorgs and bumps; one that waits, or was refused, is nobody's to pay."""
 
 
+def _is_of(plan: Plan, owed: Withdrawal) -> bool:
+    """Whether it stands with the plan's batch; in the queue only while a first plan is about to be stored with it."""
+    if owed.state is WithdrawalState.QUEUED and owed.batch_id is None:
+        return plan.number == 1 and plan.state is PlanState.PLANNED
+    return owed.batch_id == plan.batch_id and owed.state in _MAY_BE_PAID
+
+
 def _payment_problems(
     plan: Plan, withdrawals: Mapping[WithdrawalId, Withdrawal], own_scripts: Collection[ScriptPubKey] | None
 ) -> list[str]:
@@ -204,7 +211,7 @@ def _payment_problems(
             problems.append(f"payments: {output.withdrawal_id} is unknown")
         elif (owed.script, owed.sats) != (output.script, output.sats):
             problems.append(f"payments: {owed.id} is owed {owed.sats:,} sats to {owed.script.hex()}")
-        elif owed.batch_id != plan.batch_id or owed.state not in _MAY_BE_PAID:
+        elif not _is_of(plan, owed):
             problems.append(f"payments: {owed.id} is {owed.state} in batch {owed.batch_id}")
     if len(plan.outputs) > len(ids) + 1:
         problems.append("change: more than one output pays no withdrawal")
