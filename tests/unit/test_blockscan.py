@@ -173,7 +173,6 @@ START = GENESIS_HEADER + b"\x01"
         pytest.param(START + ONE[:4] + b"\0\1" + ONE[4:-4] + b"\0" + ONE[-4:], id="witness section without witness"),
         pytest.param(START + ONE[:4] + b"\0\1\0" + ONE[46:-4] + ONE[-4:], id="witness flag and no inputs"),
         pytest.param(START + ONE[:46] + b"\0" + ONE[-4:], id="no outputs"),
-        pytest.param(START + bytes(4_000_000), id="larger than any block"),
     ],
 )
 def test_what_no_node_would_serve_is_malformed(raw: bytes) -> None:
@@ -181,6 +180,25 @@ def test_what_no_node_would_serve_is_malformed(raw: bytes) -> None:
     scan(START + ONE)
     with pytest.raises(MalformedBlock):
         scan(raw)
+
+
+def test_a_block_of_the_largest_size_is_walked_and_a_byte_more_is_not() -> None:
+    """Four million bytes are the limit of consensus; nothing larger is looked at."""
+    shell = transaction([foreign(1)], [out(OURS[0])], tx.InputSignature(witness=(bytes(70_000),)))
+    filler = tx.InputSignature(witness=(bytes(4_000_000 - len(START) - len(shell) + 70_000),))
+    raw = START + transaction([foreign(1)], [out(OURS[0])], filler)
+    assert len(raw) == 4_000_000
+    assert len(scan(raw).touches) == 1
+    with pytest.raises(MalformedBlock, match="more than any block"):
+        scan(raw + b"\0")
+
+
+@pytest.mark.parametrize("size", [252, 253, 254, 65_535, 65_536, 65_537])
+def test_lengths_at_the_edges_of_their_encoding_are_walked(size: int) -> None:
+    """The least and greatest values of each length field, in every place that has one."""
+    for signature in (tx.InputSignature(bytes(size)), tx.InputSignature(witness=(bytes(size),))):
+        raw = transaction([foreign(1)], [out(bytes(size)), out(OURS[0])], signature)
+        assert [t.paid_vouts for t in scan(block(coinbase(), raw)).touches] == [(1,)]
 
 
 @given(st.binary(max_size=400))

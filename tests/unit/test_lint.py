@@ -304,6 +304,8 @@ def test_every_other_form_is_refused(kind: str, signature: tx.InputSignature, ex
         pytest.param(lambda _d: b"", id="nothing"),
         pytest.param(lambda _d: b"\x30", id="one byte"),
         pytest.param(lambda _d: b"\x30" * 200, id="too long"),
+        pytest.param(lambda _d: bytes.fromhex("300702040101010102"), id="S a bare tag"),
+        pytest.param(lambda _d: der(1 << 272, 1 << 248), id="74 bytes with well-formed numbers"),
     ],
 )
 def test_der_in_any_other_spelling_is_not_strict(spelling: Callable[[bytes], bytes]) -> None:
