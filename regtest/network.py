@@ -44,6 +44,7 @@ class Network:
     def __init__(self, program: NodeProgram, *, nodes: int = 1, extra_args: Sequence[str] = ()) -> None:
         self.nodes = [Bitcoind(program, name=f"node{i}", extra_args=extra_args) for i in range(nodes)]
         self._groups: list[list[int]] = [list(range(nodes))]
+        self._last_address: str | None = None
 
     @property
     def node(self) -> Bitcoind:
@@ -227,8 +228,10 @@ class Network:
     # ---------------------------------------------------------------------------------------------------------- private
 
     def _address(self) -> str:
-        """A fresh address per call, so that no two blocks of the same height are ever equal."""
-        return miner_address(self.miner)
+        """A fresh address per call, so that no two blocks of a height are ever equal; the last one if node 0 is down."""
+        if self.node.alive or self._last_address is None:
+            self._last_address = miner_address(self.miner)
+        return self._last_address
 
     def _narrate(self, deed: str, on: int) -> None:
         rpc = self.nodes[on].rpc

@@ -126,6 +126,15 @@ class TestPeers:
         network.connect(0, 1)
         network.sync(mempools=True)
 
+    def test_the_others_mine_on_while_the_miner_s_node_is_dead(self, make_network: MakeNetwork) -> None:
+        network = make_network(nodes=2)
+        network.node.kill9()
+        mined = network.mine(2, on=1)
+        network.node.start()
+        network.connect(0, 1)
+        network.sync()
+        assert network.tip == mined[-1]
+
     def test_every_node_believes_the_clock_it_is_told(self, make_network: MakeNetwork) -> None:
         network = make_network(nodes=2)
         network.set_mocktime(2_000_000_000)
