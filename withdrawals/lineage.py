@@ -30,7 +30,7 @@ def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
         for tx in transactions:
             sealed = sighash_all_everywhere(tx.raw, _spent_scripts(view, tx))
             earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed))
-    return judge_exclusion(intent_of(plan), earlier, known)
+    return judge_exclusion(intent_of(plan, sealed=True), earlier, known)
 
 
 def load_withdrawals(view: LedgerView, ids: Sequence[WithdrawalId]) -> dict[WithdrawalId, Withdrawal]:

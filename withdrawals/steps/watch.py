@@ -64,6 +64,7 @@ def watch(
     """Follow the node by at most `blocks_max` blocks. Raises LeaseLost, TipMoved, NodeUnavailable, WrongChain."""
     follower = _Follower(ledger, chain, settle, policy, clock, epoch)
     node = chain.fetch_tip()
+    _check_chain(follower, node)
     undone = _undo_reorg(follower, node)
     followed = 0
     while followed < blocks_max and _follow_next(follower, node):
@@ -72,6 +73,17 @@ def watch(
         tip = view.load_tip()
     here = None if tip is None else BlockRef(tip.height, tip.hash)
     return Watched(followed, undone, here == node.block, here)
+
+
+def _check_chain(follower: _Follower, node: NodeTip) -> None:
+    """Facts come from the chain that `init` recorded, or not at all. Raises WrongChain."""
+    with follower.ledger.read() as view:
+        identity = view.load_identity()
+    if identity is None:
+        raise WrongChain("this ledger was never initialised: run init")
+    genesis = follower.chain.fetch_hash(0)
+    if (node.chain, genesis) != (identity.network, identity.genesis):
+        raise WrongChain(f"the node is on {node.chain} ({genesis}), init recorded {identity.network} ({identity.genesis})")
 
 
 def _undo_reorg(follower: _Follower, node: NodeTip) -> int:

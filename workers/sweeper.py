@@ -1,0 +1,59 @@
+"""The sweeper: looks at the ledger every few seconds and rings for whatever waits. It is why a lost bell costs only time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from withdrawals.bootstrap import Parts
+from withdrawals.core.model import Batch, BatchState, PlanState, WithdrawalState
+from withdrawals.ports import LedgerView
+from withdrawals.steps.init import top_up_scripts
+
+log = logging.getLogger("withdrawals.sweeper")
+
+RESENDABLE: Final = frozenset(
+    {BatchState.SIGNED, BatchState.BROADCAST, BatchState.SIGNING, BatchState.CONFLICTED, BatchState.CONFIRMED}
+)
+"""States in which stored bytes may still have to be sent: whatever is not final."""
+
+
+def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[str, str]]:
+    """(job, target) of everything that the ledger says is waiting."""
+    rings: list[tuple[str, str]] = []
+    if view.list_withdrawals({WithdrawalState.QUEUED}, limit=1):
+        rings.append(("plan", ""))
+    for batch_id in view.list_batches({BatchState.PLANNED} | RESENDABLE):
+        batch = view.load_batch(batch_id)
+        if batch is None:
+            continue
+        if any(p.state in {PlanState.PLANNED, PlanState.SIGNING} for p in batch.plans):
+            rings.append(("sign", batch_id))
+        if _due_to_send(batch, now, resend_interval_s):
+            rings.append(("broadcast", batch_id))
+    return rings
+
+
+def _due_to_send(batch: Batch, now: int, resend_interval_s: int) -> bool:
+    """Fit bytes that no node took yet are due at once; others again after the interval, until a block has them."""
+    if batch.state not in RESENDABLE - {BatchState.CONFIRMED}:
+        return False
+    fit = [a for a in batch.attempts if a.refusal is None]
+    return any(a.sent_at is None or now - a.sent_at >= resend_interval_s for a in fit)
+
+
+def sweep(parts: Parts) -> int:
+    """One round; how many rings it took."""
+    now = parts.clock.now()
+    with parts.ledger.read() as view:
+        rings = rings_due(view, now, parts.config.policy.resend_interval_s)
+        initialised = view.load_identity() is not None
+    if initialised:
+        with parts.ledger.begin() as tx:
+            tx.beat("sweeper", at=now)
+            top_up_scripts(
+                tx, parts.wallet.own_scripts, wallets=len(parts.wallet.descriptors), lookahead=parts.config.lookahead
+            )
+    for job, target in rings:
+        parts.bell.ring(job, target)
+    return len(rings)
