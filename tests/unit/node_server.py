@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from withdrawals.core import tx
+from withdrawals.core.model import TxOut
+from withdrawals.core.types import OutPoint, Sats, ScriptPubKey, Txid
 from withdrawals.node.rpc import NodeRpc
 
 Json = Any
@@ -110,6 +113,18 @@ def write_cookie(folder: Path, text: str = COOKIE) -> Path:
 def client_of(node: FakeNode, cookie: Path, *, connect_timeout_s: float = 5.0, timeout_s: float = 20.0) -> NodeRpc:
     """The product's client, logging in by cookie."""
     return NodeRpc(node.url, cookie=cookie, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
+
+
+def outpoint(number: int, vout: int = 0) -> OutPoint:
+    """An outpoint like no other."""
+    return OutPoint(Txid(f"{number:064x}"), vout)
+
+
+def spend_of(*outpoints: OutPoint, witness: bytes = b"\x01") -> bytes:
+    """A signed transaction that spends these."""
+    pays = [TxOut(ScriptPubKey(b"\x00\x14" + bytes(20)), Sats(1_000))]
+    unsigned = tx.unsigned_tx([(each, 0xFFFF_FFFD) for each in outpoints], pays)
+    return tx.with_signatures(unsigned, [tx.InputSignature(witness=(witness,)) for _ in outpoints])
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
