@@ -15,12 +15,12 @@ __all__ = ["SqlLedger", "SqlTx", "SqlView", "migrate", "open_ledger"]
 def open_ledger(url: str, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> SqlLedger:
     """The ledger at `sqlite:////abs/path` or `postgresql+psycopg://…`, which `migrate` made.
 
-    Raises `ConfigError` if it is not there, or if its tables are not those that this program knows.
+    Raises `ConfigError` if it is not there, or if its tables are not those that this program knows, and `LedgerBusy`.
     """
     database = database_of(url, lock_timeout_s=lock_timeout_s)
     engine = database.engine()
     try:
-        ensure_migrated(engine)
+        ensure_migrated(database, engine)
     except BaseException:
         engine.dispose()
         raise

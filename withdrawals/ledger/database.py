@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -35,8 +34,8 @@ class Database(Protocol):
     def is_busy(self, error: DBAPIError) -> bool:
         """True if another process holds the lock for too long."""
 
-    def broken_constraint(self, error: IntegrityError, again: Callable[[], object] | None, raw: object, /) -> str:
-        """The name of the constraint that refused a statement (`again` repeats it) or the commit (`again` None)."""
+    def broken_constraint(self, error: IntegrityError, raw: object, /) -> str:
+        """The name of the constraint that refused a statement, or the commit."""
 
     def guard_ddl(self, guard: Guard) -> tuple[str, ...]:
         """The statements that create a guard."""

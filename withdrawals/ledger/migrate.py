@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from withdrawals.errors import ConfigError, LedgerBusy
-from withdrawals.ledger.database import WRITES, database_of
+from withdrawals.ledger.database import WRITES, Database, database_of
 
 HEAD: Final = "0003"
 """The newest migration. Written down here so that opening a ledger need not load Alembic's scripts."""
@@ -35,12 +35,14 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def ensure_migrated(engine: Engine) -> None:
-    """Raises `ConfigError` unless the tables are exactly as this version of the program knows them."""
+def ensure_migrated(database: Database, engine: Engine) -> None:
+    """Raises `ConfigError` unless the tables are exactly as this version of the program knows them; `LedgerBusy`."""
     try:
         with engine.connect() as connection:
             found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
     except DBAPIError as error:
+        if database.is_busy(error):
+            raise LedgerBusy(str(error.orig)) from error
         raise ConfigError(f"the ledger has no tables (run init), or cannot be read: {error.orig}") from error
     if list(found) != [HEAD]:
         raise ConfigError(f"the ledger's tables are at {found or 'nothing'}, this program needs {HEAD}: run init")

@@ -7,7 +7,6 @@ synchronous standby, or without automatic failover.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,7 +49,7 @@ class Postgres:
         """True if another process holds the lock for too long."""
         return getattr(error.orig, "sqlstate", None) in _BUSY_STATES
 
-    def broken_constraint(self, error: IntegrityError, _again: Callable[[], object] | None, _raw: object) -> str:
+    def broken_constraint(self, error: IntegrityError, _raw: object) -> str:
         """The constraint that PostgreSQL names; for a missing value, `nn_table_column`."""
         diagnosis = getattr(error.orig, "diag", None)
         ensure(diagnosis is not None, f"an integrity error without a diagnosis: {error.orig}")

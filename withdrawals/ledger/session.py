@@ -62,7 +62,7 @@ class Writing(Session):
             return self._connection.execute(statement, rows).rowcount
         except IntegrityError as error:
             raw = self._connection.connection.driver_connection
-            name = self._database.broken_constraint(error, lambda: self._connection.execute(statement, rows), raw)
+            name = self._database.broken_constraint(error, raw)
             self._connection.rollback()
             self._broken = ConstraintBroken(name)
             raise self._broken from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -65,12 +64,8 @@ class Sqlite:
         """True if another process holds the lock for too long."""
         return str(getattr(error.orig, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
-    def broken_constraint(self, error: IntegrityError, again: Callable[[], object] | None, raw: object) -> str:
-        """The name of the constraint that refused a statement, or the commit (`again` None).
-
-        A foreign key is found by running the statement once more with its checks put off: the transaction is going to
-        be rolled back anyway.
-        """
+    def broken_constraint(self, error: IntegrityError, raw: object) -> str:
+        """The name of the constraint that refused a statement, or the commit: then the transaction is still open."""
         kind = str(getattr(error.orig, "sqlite_errorname", ""))
         message = str(error.orig)
         words = message.partition(": ")[2]
@@ -86,7 +81,7 @@ class Sqlite:
             case _:
                 ensure(kind == "SQLITE_CONSTRAINT_FOREIGNKEY", f"an integrity error of an unknown kind: {message}")
                 ensure(isinstance(raw, sqlite3.Connection), "not a connection of SQLite")
-                return _orphaned(raw, again)  # type: ignore[arg-type]
+                return _orphaned(raw)  # type: ignore[arg-type]
 
     def guard_ddl(self, guard: Guard) -> tuple[str, ...]:
         """The statements that create a guard."""
@@ -98,6 +93,8 @@ class Sqlite:
 
         The copy is finished and synced under another name; linking it into place refuses to overwrite, atomically.
         """
+        if not target.parent.is_dir():
+            raise NotAllowed(f"there is no directory {target.parent} for the backup")
         if target.exists() or target.is_symlink():
             raise NotAllowed(f"{target} exists: a backup overwrites nothing")
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -155,10 +152,8 @@ class Sqlite:
         return engine
 
 
-def _orphaned(raw: sqlite3.Connection, again: Callable[[], object] | None) -> str:
-    if again is not None:
-        raw.execute("PRAGMA defer_foreign_keys = ON")
-        again()
+def _orphaned(raw: sqlite3.Connection) -> str:
+    """Which reference is broken: all are checked at commit, and the rows without a parent are still there."""
     found = raw.execute("PRAGMA foreign_key_check").fetchone()
     ensure(found is not None, "a foreign key was broken, and none is")
     table, _rowid, _parent, number = found

@@ -72,13 +72,15 @@ class SqlLedger:
     @contextmanager
     def _connect(self, engine: Engine) -> Iterator[Connection]:
         ensure(os.getpid() == self._pid, "this ledger was opened before a fork: open it again in the child")
-        with engine.connect() as connection:
+        try:
+            connection = engine.connect()
+        except DBAPIError as error:
+            raise self._typed(error) from error
+        with connection:
             try:
                 connection.begin()
             except DBAPIError as error:
-                if self._database.is_busy(error):
-                    raise LedgerBusy(str(error.orig)) from error
-                raise
+                raise self._typed(error) from error
             yield connection
 
     def _commit(self, connection: Connection) -> None:
@@ -87,8 +89,9 @@ class SqlLedger:
         try:
             connection.commit()
         except IntegrityError as error:
-            raise ConstraintBroken(self._database.broken_constraint(error, None, raw)) from error
+            raise ConstraintBroken(self._database.broken_constraint(error, raw)) from error
         except DBAPIError as error:
-            if self._database.is_busy(error):
-                raise LedgerBusy(str(error.orig)) from error
-            raise
+            raise self._typed(error) from error
+
+    def _typed(self, error: DBAPIError) -> Exception:
+        return LedgerBusy(str(error.orig)) if self._database.is_busy(error) else error

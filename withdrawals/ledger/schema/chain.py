@@ -18,6 +18,7 @@ from withdrawals.ledger.schema.words import (
     metadata,
     number,
     of_block,
+    own_script,
     ref,
     text,
 )
@@ -99,7 +100,7 @@ coins = Table(
     text("txid"),
     number("vout"),
     number("sats"),
-    ref("script", "own_scripts.script"),
+    own_script(),
     number("height"),
     text("block_hash"),
     flag("coinbase"),
@@ -120,7 +121,7 @@ spends = Table(
     text("block_hash"),
     text("txid"),
     # The spender's bytes are the evidence of every later exclusion: no spend without them.
-    ref("wtxid", "transactions.wtxid", deferred=True),
+    ref("wtxid", "transactions.wtxid"),
     text("ntxid"),
     number("vin"),
     PrimaryKeyConstraint("prev_txid", "prev_vout", name="uq_spends_prevout"),

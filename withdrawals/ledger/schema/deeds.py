@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import (
     CheckConstraint,
     Column,
-    ForeignKeyConstraint,
     Index,
     PrimaryKeyConstraint,
     Table,
@@ -21,9 +20,11 @@ from withdrawals.ledger.schema.words import (
     ck_one_of,
     ck_sats,
     flag,
+    foreign_key,
     metadata,
     number,
     of_plan,
+    own_script,
     ref,
     text,
 )
@@ -143,7 +144,7 @@ plan_inputs = Table(
     text("txid"),
     number("vout"),
     number("sats"),
-    ref("script", "own_scripts.script"),
+    own_script(),
     number("sequence"),
     PrimaryKeyConstraint("batch_id", "plan_number", "vin"),
     UniqueConstraint("batch_id", "plan_number", "txid", "vout", name="uq_plan_inputs_outpoint"),
@@ -168,10 +169,10 @@ plan_outputs = Table(
     PrimaryKeyConstraint("batch_id", "plan_number", "vout"),
     # A plan pays a withdrawal once, never merged, and only one of its own batch. Change names none.
     UniqueConstraint("batch_id", "plan_number", "withdrawal_id", name="uq_plan_outputs_withdrawal"),
-    ForeignKeyConstraint(
-        ["batch_id", "withdrawal_id"],
-        ["batch_withdrawals.batch_id", "batch_withdrawals.withdrawal_id"],
-        name="fk_plan_outputs_member",
+    foreign_key(
+        "plan_outputs",
+        "member",
+        {"batch_id": "batch_withdrawals.batch_id", "withdrawal_id": "batch_withdrawals.withdrawal_id"},
     ),
     of_plan("plan_outputs"),
     ck_at_least("vout", 0),

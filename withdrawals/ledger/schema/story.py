@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table
+from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table
 
 from withdrawals.core.types import Network
 from withdrawals.ledger.schema.words import (
@@ -12,6 +12,7 @@ from withdrawals.ledger.schema.words import (
     ck_one_of,
     ck_only_row,
     flag,
+    foreign_key,
     metadata,
     number,
     ref,
@@ -55,10 +56,10 @@ certificate_displacers = Table(
     text("withdrawal_id"),
     ref("wtxid", "transactions.wtxid"),
     PrimaryKeyConstraint("batch_id", "withdrawal_id", "wtxid"),
-    ForeignKeyConstraint(
-        ["batch_id", "withdrawal_id"],
-        ["certificates.batch_id", "certificates.withdrawal_id"],
-        name="fk_certificate_displacers_certificate",
+    foreign_key(
+        "certificate_displacers",
+        "certificate",
+        {"batch_id": "certificates.batch_id", "withdrawal_id": "certificates.withdrawal_id"},
     ),
 )
 
@@ -70,8 +71,8 @@ events = Table(
     text("kind"),
     text("who"),
     text("why"),
-    ref("withdrawal_id", "withdrawals.id", null=True, deferred=True),
-    ref("batch_id", "batches.id", null=True, deferred=True),
+    ref("withdrawal_id", "withdrawals.id", null=True),
+    ref("batch_id", "batches.id", null=True),
     text("data"),
     PrimaryKeyConstraint("seq"),
     ck_at_least("seq", 1),

@@ -58,10 +58,25 @@ def flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False)
 
 
-def ref(name: str, target: str, *, null: bool = False, deferred: bool = False) -> Column[str]:
-    """A column that names another row; `deferred`: the two may be written in either order within a transaction."""
-    later = {"deferrable": True, "initially": "DEFERRED"} if deferred else {}
-    return Column(name, ForeignKey(target, **later), nullable=null)  # type: ignore[arg-type]
+def foreign_key(table: str, name: str, columns: dict[str, str]) -> ForeignKeyConstraint:
+    """Columns that name another row together. Like every reference it is checked at commit.
+
+    So rows may be written in any order within a transaction, and SQLite, which does not say which reference was broken,
+    still holds the broken rows when the commit fails.
+    """
+    constraint = f"fk_{table}_{name}"
+    return ForeignKeyConstraint([*columns], [*columns.values()], constraint, deferrable=True, initially="DEFERRED")
+
+
+def ref(name: str, target: str, *, null: bool = False) -> Column[str]:
+    """A column that names another row."""
+    return Column(name, Text, ForeignKey(target, deferrable=True, initially="DEFERRED"), nullable=null)
+
+
+def own_script() -> Column[bytes]:
+    """A column that names a script of ours: what holds our money must be ours to spend."""
+    reference = ForeignKey("own_scripts.script", deferrable=True, initially="DEFERRED")
+    return Column("script", LargeBinary, reference, nullable=False)
 
 
 def ck_hash(*columns: str) -> list[CheckConstraint]:
@@ -100,13 +115,11 @@ def ck_only_row() -> CheckConstraint:
 def of_block(table: str) -> list[ForeignKeyConstraint | Index]:
     """The block that a fact stands in. The index serves the deletion of blocks: the parent looks for its children."""
     return [
-        ForeignKeyConstraint(["height", "block_hash"], ["headers.height", "headers.hash"], name=f"fk_{table}_block"),
+        foreign_key(table, "block", {"height": "headers.height", "block_hash": "headers.hash"}),
         Index(f"ix_{table}_block", "height", "block_hash"),
     ]
 
 
 def of_plan(table: str) -> ForeignKeyConstraint:
     """The plan that a row belongs to."""
-    return ForeignKeyConstraint(
-        ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"], name=f"fk_{table}_plan"
-    )
+    return foreign_key(table, "plan", {"batch_id": "plans.batch_id", "plan_number": "plans.number"})

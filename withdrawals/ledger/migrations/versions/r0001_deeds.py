@@ -43,6 +43,11 @@ def flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False)
 
 
+def reference(name: str, columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
+    """Checked at commit."""
+    return ForeignKeyConstraint(columns, targets, name, deferrable=True, initially="DEFERRED")
+
+
 def upgrade() -> None:
     """Create the tables of deeds and bytes."""
     _create_batches()
@@ -78,8 +83,8 @@ def _create_batches() -> None:
             "generation > 1 AND lineage <> id)",
             name=op.f("ck_batches_line"),
         ),
-        ForeignKeyConstraint(["lineage"], ["batches.id"], name=op.f("fk_batches_lineage")),
-        ForeignKeyConstraint(["parent"], ["batches.id"], name=op.f("fk_batches_parent")),
+        reference("fk_batches_lineage", ["lineage"], ["batches.id"]),
+        reference("fk_batches_parent", ["parent"], ["batches.id"]),
         PrimaryKeyConstraint("id", name=op.f("pk_batches")),
         UniqueConstraint("lineage", "generation", name="uq_batches_generation"),
         UniqueConstraint("seq", name="uq_batches_seq"),
@@ -155,7 +160,7 @@ def _create_plans() -> None:
         CheckConstraint("length(unsigned) > 0", name=op.f("ck_plans_unsigned")),
         CheckConstraint("number >= 1", name=op.f("ck_plans_number")),
         CheckConstraint("vsize >= 1", name=op.f("ck_plans_vsize")),
-        ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_plans_batch_id")),
+        reference("fk_plans_batch_id", ["batch_id"], ["batches.id"]),
         PrimaryKeyConstraint("batch_id", "number", name=op.f("pk_plans")),
     )
     op.create_index("ix_plans_ntxid", "plans", ["ntxid", "state"], unique=False)
@@ -181,7 +186,7 @@ def _create_reservations() -> None:
         number("ended_at", null=True),
         CheckConstraint("length(txid) = 64 AND txid = lower(txid)", name=op.f("ck_reservations_txid")),
         CheckConstraint("vout >= 0", name=op.f("ck_reservations_vout")),
-        ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_reservations_batch_id")),
+        reference("fk_reservations_batch_id", ["batch_id"], ["batches.id"]),
         PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
     )
     op.create_index("ix_reservations_batch_id", "reservations", ["batch_id"], unique=False)
@@ -202,7 +207,7 @@ def _create_sightings() -> None:
         text("place"),
         number("first_at"),
         CheckConstraint("place IN ('block', 'mempool')", name=op.f("ck_sightings_place")),
-        ForeignKeyConstraint(["wtxid"], ["transactions.wtxid"], name=op.f("fk_sightings_wtxid")),
+        reference("fk_sightings_wtxid", ["wtxid"], ["transactions.wtxid"]),
         PrimaryKeyConstraint("wtxid", "place", name=op.f("pk_sightings")),
     )
 
@@ -243,7 +248,7 @@ def _create_withdrawals() -> None:
         CheckConstraint(
             "sats >= 1 AND sats <= 2100000000000000 AND sats = CAST(sats AS BIGINT)", name=op.f("ck_withdrawals_sats")
         ),
-        ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_withdrawals_batch_id")),
+        reference("fk_withdrawals_batch_id", ["batch_id"], ["batches.id"]),
         PrimaryKeyConstraint("id", name=op.f("pk_withdrawals")),
         UniqueConstraint("request_id", name="uq_withdrawals_request_id"),
         UniqueConstraint("seq", name="uq_withdrawals_seq"),
@@ -272,8 +277,8 @@ def _create_attempts() -> None:
             name=op.f("ck_attempts_fee_sats"),
         ),
         CheckConstraint("vsize >= 1", name=op.f("ck_attempts_vsize")),
-        ForeignKeyConstraint(["batch_id", "plan_number"], ["plans.batch_id", "plans.number"], name="fk_attempts_plan"),
-        ForeignKeyConstraint(["wtxid"], ["transactions.wtxid"], name=op.f("fk_attempts_wtxid")),
+        reference("fk_attempts_plan", ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"]),
+        reference("fk_attempts_wtxid", ["wtxid"], ["transactions.wtxid"]),
         PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
         UniqueConstraint("wtxid", name="uq_attempts_wtxid"),
     )
@@ -286,8 +291,8 @@ def _create_batch_withdrawals() -> None:
         text("batch_id"),
         text("withdrawal_id"),
         number("position"),
-        ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_batch_withdrawals_batch_id")),
-        ForeignKeyConstraint(["withdrawal_id"], ["withdrawals.id"], name=op.f("fk_batch_withdrawals_withdrawal_id")),
+        reference("fk_batch_withdrawals_batch_id", ["batch_id"], ["batches.id"]),
+        reference("fk_batch_withdrawals_withdrawal_id", ["withdrawal_id"], ["withdrawals.id"]),
         PrimaryKeyConstraint("batch_id", "withdrawal_id", name=op.f("pk_batch_withdrawals")),
         UniqueConstraint("batch_id", "position", name="uq_batch_withdrawals_position"),
     )
@@ -312,10 +317,8 @@ def _create_plan_inputs() -> None:
         CheckConstraint("sequence BETWEEN 0 AND 4294967295", name=op.f("ck_plan_inputs_sequence")),
         CheckConstraint("vin >= 0", name=op.f("ck_plan_inputs_vin")),
         CheckConstraint("vout >= 0", name=op.f("ck_plan_inputs_vout")),
-        ForeignKeyConstraint(
-            ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"], name="fk_plan_inputs_plan"
-        ),
-        ForeignKeyConstraint(["script"], ["own_scripts.script"], name=op.f("fk_plan_inputs_script")),
+        reference("fk_plan_inputs_plan", ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"]),
+        reference("fk_plan_inputs_script", ["script"], ["own_scripts.script"]),
         PrimaryKeyConstraint("batch_id", "plan_number", "vin", name=op.f("pk_plan_inputs")),
         UniqueConstraint("batch_id", "plan_number", "txid", "vout", name="uq_plan_inputs_outpoint"),
     )
@@ -327,8 +330,8 @@ def _create_seen_payers() -> None:
         "seen_payers",
         text("withdrawal_id"),
         text("wtxid"),
-        ForeignKeyConstraint(["withdrawal_id"], ["withdrawals.id"], name=op.f("fk_seen_payers_withdrawal_id")),
-        ForeignKeyConstraint(["wtxid"], ["transactions.wtxid"], name=op.f("fk_seen_payers_wtxid")),
+        reference("fk_seen_payers_withdrawal_id", ["withdrawal_id"], ["withdrawals.id"]),
+        reference("fk_seen_payers_wtxid", ["wtxid"], ["transactions.wtxid"]),
         PrimaryKeyConstraint("withdrawal_id", "wtxid", name=op.f("pk_seen_payers")),
     )
 
@@ -347,13 +350,11 @@ def _create_plan_outputs() -> None:
             "sats >= 1 AND sats <= 2100000000000000 AND sats = CAST(sats AS BIGINT)", name=op.f("ck_plan_outputs_sats")
         ),
         CheckConstraint("vout >= 0", name=op.f("ck_plan_outputs_vout")),
-        ForeignKeyConstraint(
-            ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"], name="fk_plan_outputs_plan"
-        ),
-        ForeignKeyConstraint(
+        reference("fk_plan_outputs_plan", ["batch_id", "plan_number"], ["plans.batch_id", "plans.number"]),
+        reference(
+            "fk_plan_outputs_member",
             ["batch_id", "withdrawal_id"],
             ["batch_withdrawals.batch_id", "batch_withdrawals.withdrawal_id"],
-            name="fk_plan_outputs_member",
         ),
         PrimaryKeyConstraint("batch_id", "plan_number", "vout", name=op.f("pk_plan_outputs")),
         UniqueConstraint("batch_id", "plan_number", "withdrawal_id", name="uq_plan_outputs_withdrawal"),

@@ -43,6 +43,11 @@ def flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False)
 
 
+def reference(name: str, columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
+    """Checked at commit."""
+    return ForeignKeyConstraint(columns, targets, name, deferrable=True, initially="DEFERRED")
+
+
 def upgrade() -> None:
     """Create the tables of facts, the story and operation."""
     _create_breaker()
@@ -188,8 +193,8 @@ def _create_coins() -> None:
             "sats >= 1 AND sats <= 2100000000000000 AND sats = CAST(sats AS BIGINT)", name=op.f("ck_coins_sats")
         ),
         CheckConstraint("vout >= 0", name=op.f("ck_coins_vout")),
-        ForeignKeyConstraint(["height", "block_hash"], ["headers.height", "headers.hash"], name="fk_coins_block"),
-        ForeignKeyConstraint(["script"], ["own_scripts.script"], name=op.f("fk_coins_script")),
+        reference("fk_coins_block", ["height", "block_hash"], ["headers.height", "headers.hash"]),
+        reference("fk_coins_script", ["script"], ["own_scripts.script"]),
         PrimaryKeyConstraint("txid", "vout", name="uq_coins_outpoint"),
     )
     op.create_index("ix_coins_block", "coins", ["height", "block_hash"], unique=False)
@@ -211,10 +216,8 @@ def _create_spends() -> None:
         CheckConstraint("length(txid) = 64 AND txid = lower(txid)", name=op.f("ck_spends_txid")),
         CheckConstraint("prev_vout >= 0", name=op.f("ck_spends_prev_vout")),
         CheckConstraint("vin >= 0", name=op.f("ck_spends_vin")),
-        ForeignKeyConstraint(["height", "block_hash"], ["headers.height", "headers.hash"], name="fk_spends_block"),
-        ForeignKeyConstraint(
-            ["wtxid"], ["transactions.wtxid"], name=op.f("fk_spends_wtxid"), initially="DEFERRED", deferrable=True
-        ),
+        reference("fk_spends_block", ["height", "block_hash"], ["headers.height", "headers.hash"]),
+        reference("fk_spends_wtxid", ["wtxid"], ["transactions.wtxid"]),
         PrimaryKeyConstraint("prev_txid", "prev_vout", name="uq_spends_prevout"),
         UniqueConstraint("txid", "vin", name="uq_spends_input"),
     )
@@ -233,8 +236,8 @@ def _create_certificates() -> None:
         number("issued_at"),
         CheckConstraint("NOT conditional OR approved_by IS NOT NULL", name=op.f("ck_certificates_approved")),
         CheckConstraint("conditional IN (TRUE, FALSE)", name=op.f("ck_certificates_conditional")),
-        ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_certificates_batch_id")),
-        ForeignKeyConstraint(["withdrawal_id"], ["withdrawals.id"], name=op.f("fk_certificates_withdrawal_id")),
+        reference("fk_certificates_batch_id", ["batch_id"], ["batches.id"]),
+        reference("fk_certificates_withdrawal_id", ["withdrawal_id"], ["withdrawals.id"]),
         PrimaryKeyConstraint("batch_id", "withdrawal_id", name=op.f("pk_certificates")),
     )
 
@@ -253,16 +256,8 @@ def _create_events() -> None:
         CheckConstraint("length(kind) > 0", name=op.f("ck_events_kind")),
         CheckConstraint("length(who) > 0", name=op.f("ck_events_who")),
         CheckConstraint("seq >= 1", name=op.f("ck_events_seq")),
-        ForeignKeyConstraint(
-            ["batch_id"], ["batches.id"], name=op.f("fk_events_batch_id"), initially="DEFERRED", deferrable=True
-        ),
-        ForeignKeyConstraint(
-            ["withdrawal_id"],
-            ["withdrawals.id"],
-            name=op.f("fk_events_withdrawal_id"),
-            initially="DEFERRED",
-            deferrable=True,
-        ),
+        reference("fk_events_batch_id", ["batch_id"], ["batches.id"]),
+        reference("fk_events_withdrawal_id", ["withdrawal_id"], ["withdrawals.id"]),
         PrimaryKeyConstraint("seq", name=op.f("pk_events")),
     )
     op.create_index("ix_events_batch_id", "events", ["batch_id", "seq"], unique=False)
@@ -285,8 +280,8 @@ def _create_payments() -> None:
             "sats >= 1 AND sats <= 2100000000000000 AND sats = CAST(sats AS BIGINT)", name=op.f("ck_payments_sats")
         ),
         CheckConstraint("vout >= 0", name=op.f("ck_payments_vout")),
-        ForeignKeyConstraint(["height", "block_hash"], ["headers.height", "headers.hash"], name="fk_payments_block"),
-        ForeignKeyConstraint(["withdrawal_id"], ["withdrawals.id"], name=op.f("fk_payments_withdrawal_id")),
+        reference("fk_payments_block", ["height", "block_hash"], ["headers.height", "headers.hash"]),
+        reference("fk_payments_withdrawal_id", ["withdrawal_id"], ["withdrawals.id"]),
         PrimaryKeyConstraint("block_hash", "txid", "vout", name="uq_payments_output"),
     )
     op.create_index("ix_payments_block", "payments", ["height", "block_hash"], unique=False)
@@ -299,11 +294,11 @@ def _create_certificate_displacers() -> None:
         text("batch_id"),
         text("withdrawal_id"),
         text("wtxid"),
-        ForeignKeyConstraint(
+        reference(
+            "fk_certificate_displacers_certificate",
             ["batch_id", "withdrawal_id"],
             ["certificates.batch_id", "certificates.withdrawal_id"],
-            name="fk_certificate_displacers_certificate",
         ),
-        ForeignKeyConstraint(["wtxid"], ["transactions.wtxid"], name=op.f("fk_certificate_displacers_wtxid")),
+        reference("fk_certificate_displacers_wtxid", ["wtxid"], ["transactions.wtxid"]),
         PrimaryKeyConstraint("batch_id", "withdrawal_id", "wtxid", name=op.f("pk_certificate_displacers")),
     )
