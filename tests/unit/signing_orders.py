@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from embit.bip32 import HDKey
@@ -31,6 +32,7 @@ FEE_SATS = 2_000
 FEE_MAX_SATS = Sats(50_000)
 
 
+@cache
 def wallet() -> Wallet:
     """The public side of the fixed keys: one descriptor of each kind."""
     return parse_wallet(DESCRIPTORS, Network.REGTEST)
@@ -65,6 +67,7 @@ def customer(number: int) -> ScriptPubKey:
     return script_of(ScriptKind.P2WPKH, number.to_bytes(20, "big"))
 
 
+@cache
 def own(wallet_index: int, branch: int, index: int) -> OwnScript:
     return wallet().own_scripts(wallet_index, branch, index, 1)[0]
 
