@@ -252,10 +252,11 @@ def test_random_bech32_characters_are_refused_with_our_error(prefix: str, charac
 @pytest.mark.parametrize("wrapped", ["{}", "{}\n", " {}", "{} x"])
 def test_a_private_key_pasted_as_an_address_is_not_repeated(wrapped: str) -> None:
     """The error goes to logs and replies; a secret must not."""
-    payload = b"\x80" + coincurve.PrivateKey(b"\x07" * 32).secret + b"\x01"
-    wif = embit_base58.encode(payload + hash256(payload)[:4])
+    payload = b"\x80" + coincurve.PrivateKey(b"\x07" * 32).secret
+    wif, long_wif = (embit_base58.encode(p + hash256(p)[:4]) for p in (payload, payload + b"\x01"))
+    assert (len(wif), len(long_wif)) == (51, 52)
     seed_words = " ".join(["abandon"] * 11 + ["about"])
-    for secret in (wif, "xprv" + wif * 2, seed_words):
+    for secret in (wif, long_wif, "xprv" + wif * 2, seed_words):
         with pytest.raises(InvalidAddress) as caught:
             parse_address(wrapped.format(secret), MAIN)
         assert secret[:12] not in str(caught.value)
