@@ -1,8 +1,8 @@
 """A Bitcoin withdrawal processor that transaction malleability cannot make pay twice.
 
-    import withdrawals
-    with withdrawals.open("withdrawals.toml") as processor:
-        processor.enqueue("payout-2026-0001", "bcrt1q…", sats=150_000)
+import withdrawals
+with withdrawals.open("withdrawals.toml") as processor:
+    processor.enqueue("payout-2026-0001", "bcrt1q…", sats=150_000)
 """
 
 from __future__ import annotations

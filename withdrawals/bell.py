@@ -57,6 +57,13 @@ class RedisBell:
             return False
         return True
 
+    def backlog(self, job: str) -> int:
+        """Jobs of this job's queue that no worker took yet; 0 if Redis does not say."""
+        try:
+            return self._queues[QUEUE_OF[job]].count
+        except redis.RedisError:
+            return 0
+
     def close(self) -> None:
         """Close the connection pool."""
         self._client.close()

@@ -51,7 +51,9 @@ class Parts:
         if identity is not None:
             fingerprint = self.wallet.fingerprint()
             if identity.network != self.config.network:
-                raise WrongChain(f"network: this ledger serves {identity.network}, the configuration says {self.config.network}")
+                raise WrongChain(
+                    f"network: this ledger serves {identity.network}, the configuration says {self.config.network}"
+                )
             if identity.wallet_fingerprint != fingerprint:
                 raise WrongChain("descriptors: this ledger belongs to another wallet than the configured descriptors")
         return self._wrapped("ledger", ledger)  # type: ignore[return-value] # a wrapper keeps the port's shape
@@ -65,7 +67,9 @@ class Parts:
     def rpc(self) -> NodeRpc:
         """One client of the node for this process."""
         node = self.config.node
-        return NodeRpc(node.url, cookie=node.cookie_file, user=node.user, password=node.password, timeout_s=node.timeout_s)
+        return NodeRpc(
+            node.url, cookie=node.cookie_file, user=node.user, password=node.password, timeout_s=node.timeout_s
+        )
 
     @cached_property
     def chain(self) -> ChainSource:

@@ -42,7 +42,9 @@ def read_bulk(path: Path, network: Network) -> list[tuple[int, Request]]:
 
 def _read(path: Path) -> str:
     if path.suffix.lower() not in {".csv", ".jsonl"}:
-        raise MalformedFile(str(path), ((0, "malformed_file", f"the name ends in {path.suffix!r}; accepted: {ACCEPTED}"),))
+        raise MalformedFile(
+            str(path), ((0, "malformed_file", f"the name ends in {path.suffix!r}; accepted: {ACCEPTED}"),)
+        )
     try:
         if path.stat().st_size > BYTES_MAX:
             raise MalformedFile(str(path), ((0, "malformed_file", f"larger than {BYTES_MAX} bytes; split it"),))

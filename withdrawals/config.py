@@ -155,7 +155,9 @@ class _Table:
         unknown = sorted(set(self.raw) - self.known)
         if unknown:
             where = f"[{self.name}] " if self.name else ""
-            raise ConfigError(f"config: {where}does not know {', '.join(unknown)}; accepted: {', '.join(sorted(self.known))}")
+            raise ConfigError(
+                f"config: {where}does not know {', '.join(unknown)}; accepted: {', '.join(sorted(self.known))}"
+            )
 
 
 def _policy(table: _Table) -> Policy:

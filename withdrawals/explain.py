@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from withdrawals.core.addresses import parse_address
 from withdrawals.core.customer import CUSTOMER
-from withdrawals.core.model import Attempt, Batch, BatchState, Event, Payment, Spend, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.model import (
+    Attempt,
+    Batch,
+    BatchState,
+    Event,
+    Payment,
+    Spend,
+    TxView,
+    Withdrawal,
+    WithdrawalState,
+)
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint

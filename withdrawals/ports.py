@@ -445,3 +445,6 @@ class Bell(Protocol):
 
     def ring(self, job: str, target: str = "") -> bool:
         """Enqueue a job by its short name (plan, sign, broadcast); False, never an exception, if nobody heard it."""
+
+    def backlog(self, job: str) -> int:
+        """How many rings of this job's queue nobody has heard yet; 0 if nobody can say."""

@@ -17,6 +17,9 @@ RESENDABLE: Final = frozenset(
 )
 """States in which stored bytes may still have to be sent: whatever is not final."""
 
+BACKLOG_MAX: Final = 500
+"""Where this many rings wait, more would only wait behind them."""
+
 
 def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[str, str]]:
     """(job, target) of everything that the ledger says is waiting."""
@@ -54,6 +57,8 @@ def sweep(parts: Parts) -> int:
             top_up_scripts(
                 tx, parts.wallet.own_scripts, wallets=len(parts.wallet.descriptors), lookahead=parts.config.lookahead
             )
+    busy = {job for job in {job for job, _ in rings} if parts.bell.backlog(job) > BACKLOG_MAX}
     for job, target in rings:
-        parts.bell.ring(job, target)
+        if job not in busy:
+            parts.bell.ring(job, target)
     return len(rings)

@@ -1,0 +1,76 @@
+"""The processes: `work`, `follow`, `sweep`, and `run`, which keeps one of each alive on one machine."""
+
+from __future__ import annotations
+
+import click
+
+from withdrawals.bootstrap import Parts, refuse_optimised_python
+from withdrawals.cli.context import Context, pass_context
+from withdrawals.logs import set_up_logs
+from workers.loops import Stop, end_with_parent, follow, sweep_forever
+from workers.queue import work
+from workers.supervise import run as supervise
+
+_with_parent = click.option(
+    "--end-with-parent", is_flag=True, hidden=True, help="End when the process that started this one is gone."
+)
+
+
+def _parts(context: Context, *, with_parent: bool) -> Parts:
+    refuse_optimised_python()
+    set_up_logs()
+    if with_parent:
+        end_with_parent()
+    return Parts(context.config)
+
+
+def _stop() -> Stop:
+    stop = Stop()
+    stop.install()
+    return stop
+
+
+@click.command("work")
+@click.option("--queue", "queue_name", default="withdrawals", show_default=True, help="withdrawals, or sign.")
+@_with_parent
+@pass_context
+def work_command(context: Context, queue_name: str, *, end_with_parent: bool) -> None:
+    """Serve one queue: plan and send (withdrawals), or sign (sign: the only process that opens the key file)."""
+    parts = _parts(context, with_parent=end_with_parent)
+    try:
+        work(parts, queue_name)
+    finally:
+        parts.close()
+
+
+@click.command("follow")
+@_with_parent
+@pass_context
+def follow_command(context: Context, *, end_with_parent: bool) -> None:
+    """Follow the chain: blocks become facts, facts become states."""
+    parts = _parts(context, with_parent=end_with_parent)
+    try:
+        follow(parts, _stop())
+    finally:
+        parts.close()
+
+
+@click.command("sweep")
+@_with_parent
+@pass_context
+def sweep_command(context: Context, *, end_with_parent: bool) -> None:
+    """Ring for whatever waits in the ledger: what a lost bell costs is this interval."""
+    parts = _parts(context, with_parent=end_with_parent)
+    try:
+        sweep_forever(parts, _stop())
+    finally:
+        parts.close()
+
+
+@click.command("run")
+@pass_context
+def run_command(context: Context) -> None:
+    """Keep one of each process alive on this machine, until interrupted."""
+    refuse_optimised_python()
+    set_up_logs()
+    supervise(context.config_path, _stop())

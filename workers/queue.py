@@ -1,0 +1,115 @@
+"""The RQ worker: one queue per process, jobs from an allow-list only, run in this process (I9).
+
+A worker on one queue takes jobs with BLMOVE, so a crash leaves them in Redis; on several it would use LPOP and lose them.
+Jobs run in the worker's own process, without a fork: a forked job outlives a killed worker, and the signing process must
+hold the journal's lock, which is not passed on. Serialised as JSON, a job can still name any importable function and
+callbacks and webhooks besides; `BellJob` runs nothing but the jobs in `workers/jobs.py`, with at most one text argument.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from withdrawals.bell import CALLABLE_OF, QUEUE_OF, connect
+from withdrawals.bootstrap import Parts
+from withdrawals.errors import ConfigError, WorldError
+from withdrawals.world import note_start
+from workers import jobs
+
+log = logging.getLogger("withdrawals.worker")
+
+ALLOWED: Final[Mapping[str, Callable[..., None]]] = {
+    CALLABLE_OF["plan"]: jobs.plan,
+    CALLABLE_OF["sign"]: jobs.sign,
+    CALLABLE_OF["broadcast"]: jobs.broadcast,
+}
+"""Everything that a worker will ever run."""
+WORKER_TTL_S: Final = 30
+"""RQ wakes an idle worker 15 s before this: that is when it tells the ledger that it is alive."""
+TARGET_LENGTH_MAX: Final = 64
+
+
+class JobRefused(Exception):
+    """Somebody put a job into our queue that we never ring."""
+
+
+class BellJob(Job):
+    """A job that can only be one of ours, whatever its record in Redis says."""
+
+    def restore(self, raw_data: Any) -> Any:  # noqa: ANN401 -- RQ's signature
+        """Read the record, and drop everything in it that could run other code or talk to other hosts."""
+        found = super().restore(raw_data)
+        self.webhooks = []
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        return found
+
+    @property
+    def func(self) -> Callable[..., None]:
+        """The function, from the allow-list. Raises JobRefused for any other name, an instance, or odd arguments."""
+        wanted = ALLOWED.get(str(self.func_name))
+        if wanted is None or self.instance is not None or self.kwargs:
+            raise JobRefused(f"{self.func_name!r} is not a job of ours")
+        if len(self.args) > 1 or not all(isinstance(a, str) and len(a) <= TARGET_LENGTH_MAX for a in self.args):
+            raise JobRefused(f"{self.func_name!r}: a job carries at most one id")
+        return wanted
+
+
+class _Worker(SimpleWorker):
+    """A worker that also beats in the ledger, for `status`."""
+
+    parts: Parts
+    beat_name: str
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401 -- RQ's signature
+        """RQ's heartbeat, and ours."""
+        super().heartbeat(timeout, pipeline)
+        try:
+            with self.parts.ledger.begin() as tx:
+                tx.beat(self.beat_name, at=self.parts.clock.now())
+        except WorldError as error:
+            log.warning("no heartbeat: %s", error)
+
+
+def work(parts: Parts, queue_name: str) -> None:
+    """Serve one queue until told to stop. Raises ConfigError without Redis, or, on `sign`, without a usable key file."""
+    if parts.config.redis_url is None:
+        raise ConfigError("redis_url: a worker needs a queue; accepted: redis://host:port/0")
+    if queue_name not in QUEUE_OF.values():
+        raise ConfigError(f"queue: {queue_name!r} is not acceptable; accepted: {', '.join(sorted(set(QUEUE_OF.values())))}")
+    jobs.use(parts)
+    beat_name = f"worker:{queue_name}"
+    with parts.ledger.begin() as tx:
+        note_start(tx, beat_name, parts.config.policy, parts.clock.now())
+    if queue_name == QUEUE_OF["sign"]:
+        _open_signer(parts)
+    connection = connect(parts.config.redis_url, timeout_s=WORKER_TTL_S)
+    queue = Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=BellJob)
+    worker = _Worker(
+        [queue], connection=connection, serializer=JSONSerializer, job_class=BellJob, worker_ttl=WORKER_TTL_S
+    )
+    worker.parts, worker.beat_name = parts, beat_name
+    log.info("serving the queue %s", queue_name)
+    try:
+        worker.work(logging_level="WARNING", with_scheduler=False)
+    except redis.RedisError as error:
+        log.warning("the queue broke off: %s; starting over is safe", error)
+        raise SystemExit(75) from error
+    finally:
+        connection.close()
+
+
+def _open_signer(parts: Parts) -> None:
+    """Open keys and journal now, so that a wrong key file is seen at the start; a locked journal is waited for."""
+    try:
+        signer = parts.signer
+    except WorldError as error:
+        log.warning("cannot sign yet: %s", error)
+    else:
+        log.info("keys and journal are open: %s", type(signer).__name__)
