@@ -228,7 +228,7 @@ class Network:
     # ---------------------------------------------------------------------------------------------------------- private
 
     def _address(self) -> str:
-        """A fresh address per call, so that no two blocks of a height are ever equal; the last one if node 0 is down."""
+        """A fresh address per call, so that no two blocks of a height are ever equal; the last if node 0 is down."""
         if self.node.alive or self._last_address is None:
             self._last_address = miner_address(self.miner)
         return self._last_address
