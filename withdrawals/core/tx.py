@@ -48,8 +48,17 @@ _PUSH_SIZES: Final = {
     _OP_PUSHDATA4: struct.Struct("<I"),
 }
 
-_OPENSSL_HAS_RIPEMD160: Final = "ripemd160" in hashlib.algorithms_available
-"""Early OpenSSL 3 releases keep it in a provider that is usually not loaded."""
+
+def _openssl_has_ripemd160() -> bool:
+    """Early OpenSSL 3 releases keep it in a provider that is usually not loaded, and FIPS builds forbid it."""
+    try:
+        hashlib.new("ripemd160")
+    except ValueError:
+        return False
+    return True
+
+
+_OPENSSL_HAS_RIPEMD160: Final = _openssl_has_ripemd160()
 
 _SHAPES: Final = (
     # kind, bytes before the hash or key, its length, bytes after it
