@@ -89,8 +89,11 @@ class SqlLedger:
         try:
             connection.commit()
         except IntegrityError as error:
-            raise ConstraintBroken(self._database.broken_constraint(error, raw)) from error
+            broken = self._database.broken_constraint(error, raw)
+            connection.invalidate()  # its transaction is still open: it must not go back to the pool
+            raise ConstraintBroken(broken) from error
         except DBAPIError as error:
+            connection.invalidate()
             raise self._typed(error) from error
 
     def _typed(self, error: DBAPIError) -> Exception:
