@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from withdrawals.core.policy import Limits, Policy
 from withdrawals.core.types import Network
@@ -171,9 +171,9 @@ def _policy(table: _Table) -> Policy:
     return policy
 
 
-def _numbers(table: _Table, defaults: Policy | Limits) -> dict[str, int | bool]:
+def _numbers(table: _Table, defaults: Policy | Limits) -> dict[str, Any]:
     """Every numeric or boolean field of the dataclass that the table sets."""
-    found: dict[str, int | bool] = {}
+    found: dict[str, Any] = {}
     for known in dataclasses.fields(defaults):
         default = getattr(defaults, known.name)
         if isinstance(default, bool):

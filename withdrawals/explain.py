@@ -55,7 +55,8 @@ class Story:
 
 def why(view: LedgerView, name: str, network: Network, policy: Policy) -> tuple[Story, ...]:
     """The stories of everything that goes by this name: a request id, our ids, an address, an outpoint, any txid or
-    wtxid ever signed or seen. Raises UnknownId."""
+    wtxid ever signed or seen. Raises UnknownId.
+    """
     found = _resolve(view, name.strip(), network)
     if not found:
         raise UnknownId(

@@ -171,7 +171,8 @@ class LedgerView(Protocol):
 
 class LedgerTx(LedgerView, Protocol):
     """Writes of one transaction: all of them become durable at commit, or none. A broken constraint raises
-    `ConstraintBroken(name)` at the call (or at commit) and rolls everything back."""
+    `ConstraintBroken(name)` at the call (or at commit) and rolls everything back.
+    """
 
     def insert_identity(self, identity: Identity) -> None: ...
 

@@ -53,7 +53,9 @@ class Processor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -110,7 +112,8 @@ class Processor:
 
     def retry(self, request_id: str) -> Story:
         """Never pays: raises NotAllowed with the evidence, whatever the state. "It never arrived" is a question for
-        `why`, and a payment that is not in a block is sent again, the same bytes, by itself."""
+        `why`, and a payment that is not in a block is sent again, the same bytes, by itself.
+        """
         story = self.show(request_id)
         raise NotAllowed(f"retry: {retry_answer(story)}")
 

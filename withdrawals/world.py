@@ -82,7 +82,9 @@ class World:
                 tx.save_transaction(spender, at=now, how="mempool")
             strangers = tuple(sorted(o for o, spender in spenders.items() if spender.ntxid not in asked))
             for outpoint in strangers:
-                words = f"{outpoint} is being spent in the mempool by {spenders[outpoint].txid}, which is no plan of ours"
+                words = (
+                    f"{outpoint} is being spent in the mempool by {spenders[outpoint].txid}, which is no plan of ours"
+                )
                 tx.open_breaker("unexplained_mempool_spend", words, at=now)
         return strangers
 
@@ -110,7 +112,8 @@ def check_gate(tx: LedgerView, now: int) -> None:
 
 def note_start(tx: LedgerTx, name: str, policy: Policy, now: int) -> None:
     """A process starts: outside regtest, a long silence before it opens the breaker, because a backup may have been
-    restored meanwhile; an operator closes it by saying that none was. Checked in the transaction that ends the silence."""
+    restored meanwhile; an operator closes it by saying that none was. Checked in the transaction that ends the silence.
+    """
     identity = tx.load_identity()
     last = max((beat.at for beat in tx.load_heartbeats()), default=None)
     if identity is not None and identity.network != Network.REGTEST:

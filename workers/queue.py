@@ -82,7 +82,9 @@ def work(parts: Parts, queue_name: str) -> None:
     if parts.config.redis_url is None:
         raise ConfigError("redis_url: a worker needs a queue; accepted: redis://host:port/0")
     if queue_name not in QUEUE_OF.values():
-        raise ConfigError(f"queue: {queue_name!r} is not acceptable; accepted: {', '.join(sorted(set(QUEUE_OF.values())))}")
+        raise ConfigError(
+            f"queue: {queue_name!r} is not acceptable; accepted: {', '.join(sorted(set(QUEUE_OF.values())))}"
+        )
     jobs.use(parts)
     beat_name = f"worker:{queue_name}"
     with parts.ledger.begin() as tx:

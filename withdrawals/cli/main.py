@@ -1,4 +1,8 @@
-"""The `withdrawals` command."""
+"""The `withdrawals` command.
+
+Exit codes: 0 done · 1 ops should look (status, audit) · 2 the command line is wrong · 3 the input is wrong, or the lifecycle
+forbids it · 4 the world is not as it must be · 5 our own mistake. After 2, 3 and 4 nothing was changed.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,33 @@ import sys
 
 import click
 
-from withdrawals.cli.context import Context
-from withdrawals.cli.processes import follow_command, run_command, sweep_command, work_command
+from withdrawals.cli import exchange, ops, processes, support
+from withdrawals.cli.context import Context, fail
 from withdrawals.errors import WithdrawalsError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "config_option", metavar="FILE", help="The configuration; else $WITHDRAWALS_CONFIG.")
+@click.version_option(package_name="withdrawals")
 @click.pass_context
 def cli(context: click.Context, config_option: str | None) -> None:
-    """A Bitcoin withdrawal processor that cannot pay twice."""
+    """A Bitcoin withdrawal processor that cannot pay twice.
+
+    Exit codes: 0 done; 1 ops should look (status, audit); 2 wrong command line; 3 wrong input, or not allowed in this
+    state; 4 the world is not as it must be; 5 our own mistake. After 2, 3 and 4 nothing was changed.
+    """
     context.obj = Context(config_option)
 
 
-for command in (work_command, follow_command, sweep_command, run_command):
-    cli.add_command(command)
+for _module in (exchange, support, ops, processes):
+    for _command in vars(_module).values():
+        if isinstance(_command, click.Command):
+            cli.add_command(_command)
 
 
 def main() -> None:
-    """Run the command line; errors of ours become one line on standard error and an exit code."""
+    """Run the command line; an error of ours becomes one line on standard error and an exit code."""
     try:
         cli.main(standalone_mode=True)
     except WithdrawalsError as error:
-        click.echo(f"error [{error.code}]: {error}", err=True)
-        sys.exit(1)
+        fail(error, as_json="--json" in sys.argv)

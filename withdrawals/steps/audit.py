@@ -66,7 +66,9 @@ def _audit_batch(view: LedgerView, batch_id: BatchId, policy: Policy) -> Iterato
     for withdrawal in batch.withdrawals:
         expected = now_is.withdrawals[withdrawal.id]
         if withdrawal.batch_id == batch.id and withdrawal.state is not expected:
-            yield Finding("withdrawal_state", f"{withdrawal.request_id} is stored as {withdrawal.state}; facts: {expected}")
+            yield Finding(
+                "withdrawal_state", f"{withdrawal.request_id} is stored as {withdrawal.state}; facts: {expected}"
+            )
         if any(withdrawal.id in p.withdrawal_ids for p in batch.plans if p.asked) and not withdrawal.asked:
             yield Finding("asked", f"{withdrawal.request_id} was shown to a signer and is not marked so")
 

@@ -14,7 +14,7 @@ from withdrawals.core.model import Attempt, Batch, BatchState
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import BatchId, OutPoint
-from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, Sent, SendResult
+from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, SendResult, Sent
 
 BROADCASTER: Final = "broadcaster"
 Settle = Callable[[LedgerTx, Collection[BatchId], bool], None]

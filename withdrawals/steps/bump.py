@@ -30,7 +30,14 @@ class Bumped:
 
 
 def bump(
-    batch_id: BatchId, ledger: Ledger, fees: FeeSource, world: World, *, who: str, why: str, feerate: Feerate | None = None
+    batch_id: BatchId,
+    ledger: Ledger,
+    fees: FeeSource,
+    world: World,
+    *,
+    who: str,
+    why: str,
+    feerate: Feerate | None = None,
 ) -> Bumped:
     """Plan a replacement of the batch's newest plan. Raises NotAllowed, UnknownId, GateClosed, BreakerOpen.
 

@@ -17,7 +17,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, Sats
 from withdrawals.errors import BreakerOpen, GateClosed
 from withdrawals.lineage import judge_plan
-from withdrawals.ports import Clock, Dice, FeeSource, Ledger, LedgerTx
+from withdrawals.ports import Dice, FeeSource, Ledger, LedgerTx
 from withdrawals.world import World, check_gate
 
 PLANNER: Final = "planner"
@@ -98,9 +98,7 @@ def _save(tx: LedgerTx, made: Plan, withdrawals: list[Withdrawal], now: int) -> 
     for withdrawal in withdrawals:
         state = advance_withdrawal(withdrawal.state, WithdrawalEvent.BATCH)
         tx.set_withdrawal(withdrawal.id, state=state, batch_id=made.batch_id)
-        tx.append_event(
-            "withdrawal.batched", at=now, who=PLANNER, withdrawal_id=withdrawal.id, batch_id=made.batch_id
-        )
+        tx.append_event("withdrawal.batched", at=now, who=PLANNER, withdrawal_id=withdrawal.id, batch_id=made.batch_id)
     data: dict[str, object] = {
         "plan": made.number,
         "payments": len(made.withdrawal_ids),

@@ -35,7 +35,9 @@ def parse_request(request_id: str, address: str, sats: int, network: Network) ->
     return Request(parse_request_id(request_id), address, script, amount)
 
 
-def enqueue(requests: Sequence[Request], ledger: Ledger, policy: Policy, clock: Clock, dice: Dice) -> tuple[Withdrawal, ...]:
+def enqueue(
+    requests: Sequence[Request], ledger: Ledger, policy: Policy, clock: Clock, dice: Dice
+) -> tuple[Withdrawal, ...]:
     """Store the requests, all or none, and return each one's withdrawal: the first answer for a repeated id (I5)."""
     with ledger.begin() as tx:
         return tuple(_enqueue_one(tx, r, policy, clock.now(), dice) for r in requests)
@@ -90,7 +92,7 @@ def check_bulk(parsed: Sequence[tuple[int, Request]], ledger: Ledger, path: str)
             try:
                 _same_request(view, request)
                 if view.find_own_script(request.script) is not None:
-                    raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")  # noqa: TRY301
+                    raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")
             except TheirError as error:
                 problems.append((line, error.code, str(error)))
             first = bodies.setdefault(request.request_id, (line, request.script, request.sats))

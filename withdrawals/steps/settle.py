@@ -93,7 +93,9 @@ def _words_of(view: LedgerView, batch: Batch, facts: ChainFacts) -> str:
         tx = _transaction(view, spend)
         if tx is not None:
             paid = [p.withdrawal_id for p in facts.payments if p.txid == spend.txid]
-            words.append(f"{spend.prevout} spent by {spend.txid} at height {spend.block.height}: {classify(tx, batch, paid)}")
+            words.append(
+                f"{spend.prevout} spent by {spend.txid} at height {spend.block.height}: {classify(tx, batch, paid)}"
+            )
     return "; ".join(words)
 
 
@@ -103,7 +105,8 @@ def _transaction(view: LedgerView, spend: Spend) -> TxView | None:
 
 def _report_conflict(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
     """Open the breaker for coins that went elsewhere. A vanished input gets one block of patience: a reorg's new blocks
-    usually bring its transaction back."""
+    usually bring its transaction back.
+    """
     for spend in now_is.taken:
         words = f"{batch.id}: {spend.prevout} was spent by {spend.txid}, which is no plan of this batch"
         tx.open_breaker("conflict", words, at=now)

@@ -185,7 +185,9 @@ def _unknown_lines(tx: LedgerTx, stale: StaleLedger) -> str:
     strangers = [line for line in stale.lines if not _knows(tx, line)]
     if not strangers:
         return ""
-    return "it was asked for plans unknown here: " + ", ".join(f"{line.batch_id} plan {line.plan_number}" for line in strangers)
+    return "it was asked for plans unknown here: " + ", ".join(
+        f"{line.batch_id} plan {line.plan_number}" for line in strangers
+    )
 
 
 def _knows(tx: LedgerTx, line: JournalLine) -> bool:
@@ -223,7 +225,12 @@ def _keep(tx: LedgerTx, ask: _Ask, answer: SignedAnswer, problems: str, now: int
     tx.set_plan_state(batch.id, plan.number, PlanState.SIGNED, at=now)
     tx.set_batch_state(batch.id, advance_batch(batch.state, BatchEvent.ANSWER))
     signed = view_of(answer.raw)
-    ids: dict[str, object] = {"plan": plan.number, "txid": signed.txid, "wtxid": signed.wtxid, "fee_sats": plan.fee_sats}
+    ids: dict[str, object] = {
+        "plan": plan.number,
+        "txid": signed.txid,
+        "wtxid": signed.wtxid,
+        "fee_sats": plan.fee_sats,
+    }
     tx.append_event("batch.signed", at=now, who=SIGNER, batch_id=batch.id, data=ids)
     return Signed(Signing.SIGNED)
 

@@ -83,7 +83,9 @@ def _check_chain(follower: _Follower, node: NodeTip) -> None:
         raise WrongChain("this ledger was never initialised: run init")
     genesis = follower.chain.fetch_hash(0)
     if (node.chain, genesis) != (identity.network, identity.genesis):
-        raise WrongChain(f"the node is on {node.chain} ({genesis}), init recorded {identity.network} ({identity.genesis})")
+        raise WrongChain(
+            f"the node is on {node.chain} ({genesis}), init recorded {identity.network} ({identity.genesis})"
+        )
 
 
 def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
