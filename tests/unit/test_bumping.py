@@ -148,6 +148,13 @@ def test_an_input_that_is_gone_is_a_conflict_and_not_a_low_fee(which: int) -> No
     assert refusal(bump(batch, [coin(7, 10**9)], gone=frozenset({lost}))) == "input_gone"
 
 
+def test_an_input_that_only_an_older_plan_had_must_still_be_there() -> None:
+    """Without it the new plan would not conflict with that older one."""
+    older = planned(QUEUED, [coin(9, 10**6)])
+    batch = batch_of(QUEUED, older, replace(ROOMY, number=2))
+    assert refusal(bump(batch, gone=older.prevouts)) == "input_gone"
+
+
 @pytest.mark.parametrize("state", [PlanState.PLANNED, PlanState.SIGNING])
 def test_a_plan_that_waits_for_its_signature_is_asked_for_first(state: PlanState) -> None:
     """Two unanswered questions to a signer would be one too many."""

@@ -78,6 +78,13 @@ def test_a_reorg_of_the_safety_depth_is_never_followed(depth: int) -> None:
     assert looks == 10
 
 
+def test_a_deep_fork_that_was_found_is_still_not_followed() -> None:
+    """A caller that looked further than it was told to finds the fork, and the depth of it."""
+    chains = Chains(tip=100, fork=90, node_tip=120)
+    looks = [Look(chains.ours(height), chains.theirs(height)) for height in range(100, 89, -1)]
+    assert compare(looks, 120, POLICY) == TooDeep(10)
+
+
 def test_a_chain_that_shares_no_block_with_ours_is_too_deep_however_short_ours_is() -> None:
     """Our headers begin at the wallet's birthday: below it there is nothing to go back to."""
     assert Chains(tip=52, fork=40, node_tip=60, first=50).follow() == (TooDeep(3), 3)

@@ -399,6 +399,14 @@ def test_a_tampered_plan_is_refused(name: str) -> None:
     assert code in {problem.split(":")[0] for problem in problems}
 
 
+def test_a_plan_has_at_most_one_change() -> None:
+    """A second output without a withdrawal is one that nobody approved, whoever owns its script."""
+    ours = PlannedOutput(own(5).script, Sats(50_000), None)
+    two = rebuilt(replace(GOOD, outputs=(*GOOD.outputs, ours)))
+    problems = check_plan(two, batched(QUEUED), WIDE, own_scripts={own(5).script, own(10**6).script})
+    assert "change" in {problem.split(":")[0] for problem in problems}
+
+
 @pytest.mark.parametrize(
     ("policy", "code"),
     [
