@@ -48,6 +48,12 @@ WIDE = Policy(
 )
 """Limits that nothing in a test crosses by accident."""
 
+
+def limited(**limits: int) -> Policy:
+    """WIDE, but for these limits."""
+    return replace(WIDE, limits=replace(WIDE.limits, **limits))  # type: ignore[arg-type]
+
+
 _PROGRAM_BYTES = {ScriptKind.P2TR: 32, ScriptKind.P2WSH: 32}
 
 
