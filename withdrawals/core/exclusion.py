@@ -1,8 +1,8 @@
-"""I1, the one rule that forbids paying twice: may this plan be shown to a signer, given every earlier one?
+"""I1, the one rule that forbids paying twice: what a plan must prove against every earlier one to be shown to a signer.
 
 **The rule.** `anc(T)` is T and everything it descends from, by prevout txid. T may be shown to a signer for a
-withdrawal w only if every input is signed ALL (or DEFAULT), and for every P that was *ever shown to a signer for w*, in any
-batch or generation, answered or not, or *ever seen to pay w*:
+withdrawal w only if every input is signed ALL (or DEFAULT), and for every P that was *ever shown to a signer for w*,
+in any batch or generation, answered or not, or *ever seen to pay w*:
 
   (i)  two different transactions in anc(T) and anc(P) spend one outpoint; and
   (ii) nothing in anc(T) other than T pays w, in any encoding.
@@ -13,11 +13,12 @@ anc(T) and some Y in anc(P), X not Y, spend one outpoint o, which one chain spen
 
   * X is not T and Y is not P: children name their parents by txid, so every encoding of T needs exactly X and every
     encoding of P exactly Y. No chain holds both.
-  * Y = P and X is not T: T* needs X, and P* spends o as X does, so they exclude each other unless P* *is* X. Then X is an
-    encoding of P in anc(T): it pays w, which (ii) forbids. A different txid is not enough here: X may be P's twin. That
-    is the one place where "different" must be read over *all* encodings, so we compare ntxids there.
+  * Y = P and X is not T: T* needs X, and P* spends o as X does, so they exclude each other unless P* *is* X. Then X is
+    an encoding of P in anc(T): it pays w, which (ii) forbids. A different txid is not enough here, X may be P's twin:
+    "different" must be read over *all* encodings, so we compare ntxids. That and (ii) are two locks on one door; (ii)
+    also holds against a payer that nobody listed.
   * X = T and Y is not P: P* needs Y, and T* spends o as Y does, so they exclude each other unless T* *is* Y. Then an
-    encoding of T was in P's ancestry before T was planned. We refuse such a T by ntxid as well.
+    encoding of T was in P's ancestry before T was planned. We compare ntxids here too, and refuse such a T.
   * X = T and Y = P: both encodings spend o. They are exclusive, or they are one transaction.
 
 No depth, no mempool and no fresh view enters the argument, so a lagging follower, a reorg of any length, an evicted or
@@ -32,15 +33,15 @@ ntxids (a child of a twin is not a child of the original).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from withdrawals.core.model import Plan
+from withdrawals.core.model import Plan, PlanState
 from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a transaction spends and whom it pays, whatever its encoding. Two encodings of one intent share the ntxid."""
+    """What a transaction spends and whom it pays, whatever its encoding. Its encodings share the ntxid."""
 
     ntxid: Ntxid
     prevouts: frozenset[OutPoint]
@@ -51,7 +52,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`outpoint` is spent by `candidate_side` (the candidate or an ancestor) and by `earlier_side`: no chain has both."""
+    """`candidate_side` (the candidate or an ancestor) and `earlier_side` both spend `outpoint`: no chain has both."""
 
     withdrawal_id: WithdrawalId
     against: Ntxid
@@ -79,7 +80,7 @@ class Exclusion:
 
     @property
     def permitted(self) -> bool:
-        """May the candidate be shown to a signer?"""
+        """Whether the candidate may be shown to a signer."""
         return not self.objections
 
 
@@ -87,9 +88,15 @@ Known = Mapping[Txid, Intent]
 """Every transaction whose bytes we hold, by txid. Twins are two entries with one ntxid."""
 
 
-def intent_of(plan: Plan) -> Intent:
-    """A plan as an intent: plans are signed ALL or DEFAULT on every input, so they are sealed."""
-    return Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=True)
+def intent_of(plan: Plan, *, sealed: bool | None = None) -> Intent:
+    """A plan as an intent. `sealed`: what all its answers show; True for a candidate; None if nobody looked.
+
+    We ask for ALL or DEFAULT on every input, so a plan is sealed unless its answer was refused: the signature that the
+    lint refused may be the very ANYONECANPAY whose mutants drop inputs (CE9), and refusing it does not unsign it.
+    """
+    if sealed is None:
+        sealed = plan.state is not PlanState.REFUSED
+    return Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=sealed)
 
 
 def ancestors_of(intent: Intent, known: Known) -> dict[Txid, Intent]:
@@ -106,20 +113,25 @@ def ancestors_of(intent: Intent, known: Known) -> dict[Txid, Intent]:
 
 
 def judge_exclusion(candidate: Intent, earlier: Mapping[WithdrawalId, Sequence[Intent]], known: Known) -> Exclusion:
-    """May `candidate` be shown to a signer?
+    """Prove `candidate` against every earlier payer of its withdrawals, or say what stands against it.
 
-    `earlier`: for each withdrawal the candidate pays, every intent ever shown to a signer for it or ever seen to pay it.
-    An intent with the candidate's own ntxid is the candidate, asked again, and needs no proof against itself.
+    `earlier`: for each withdrawal the candidate pays, every intent ever shown to a signer for it, or ever seen to pay
+    it. An intent with the candidate's own ntxid is the candidate, asked again, and needs no proof against itself.
     """
     ancestors = ancestors_of(candidate, known)
     objections = list(_objections_to_itself(candidate, ancestors))
     proofs: list[Proof] = []
+    # A full batch pays thousands from the same few intents; two transactions exclude each other whoever they pay.
+    judged: dict[tuple[Ntxid, bool], Proof | Objection] = {}
     for withdrawal_id in sorted(candidate.pays):
         objections += _payers_among(ancestors, withdrawal_id)
         for other in earlier.get(withdrawal_id, ()):
             if other.ntxid == candidate.ntxid:
                 continue
-            verdict = _exclude(candidate, ancestors, other, ancestors_of(other, known), withdrawal_id)
+            pair = (other.ntxid, other.sealed)
+            if pair not in judged:
+                judged[pair] = _exclude(candidate, ancestors, other, ancestors_of(other, known), withdrawal_id)
+            verdict = replace(judged[pair], withdrawal_id=withdrawal_id)
             if isinstance(verdict, Proof):
                 proofs.append(verdict)
             else:
@@ -173,9 +185,7 @@ def _exclude(
     return Objection("not_exclusive", withdrawal_id, other.ntxid, message)
 
 
-def _members(
-    name: str, intent: Intent, ancestors: Mapping[Txid, Intent]
-) -> Iterator[tuple[str, Txid | None, Intent]]:
+def _members(name: str, intent: Intent, ancestors: Mapping[Txid, Intent]) -> Iterator[tuple[str, Txid | None, Intent]]:
     """The transactions of an ancestry: the intent itself, in any encoding (txid None), then its ancestors by txid."""
     yield name, None, intent
     for txid, ancestor in ancestors.items():
@@ -183,7 +193,7 @@ def _members(
 
 
 def _surely_differ(a: Txid | None, a_ntxid: Ntxid, b: Txid | None, b_ntxid: Ntxid) -> bool:
-    """Are the two different transactions in every encoding? Two ancestors by txid; where one may be any encoding, by ntxid."""
+    """Whether two transactions differ for sure: two ancestors by txid; where one may be in any encoding, by ntxid."""
     if a is not None and b is not None:
         return a != b
     return a_ntxid != b_ntxid
