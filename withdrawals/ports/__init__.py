@@ -1,0 +1,34 @@
+"""What the steps need from the outside, as Protocols. Adapters implement them; `bootstrap.py` wires them together.
+
+The ledger is the queue and the truth; Redis only wakes workers; the node only supplies facts tied to a block hash; the
+signer holds the keys and their journal. No node or signer call is ever made inside a ledger transaction.
+"""
+
+from withdrawals.ports.ledger import Ledger, LedgerTx
+from withdrawals.ports.node import Broadcaster, ChainSource, FeeSource, NodeTip, SendResult, Sent
+from withdrawals.ports.reads import GateRow, Heartbeat, LedgerView, StateCount
+from withdrawals.ports.runtime import Bell, Clock, Dice
+from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, SigningOrder, Verifier
+
+__all__ = [
+    "ApprovedPayment",
+    "Bell",
+    "Broadcaster",
+    "ChainSource",
+    "Clock",
+    "Dice",
+    "FeeSource",
+    "GateRow",
+    "Heartbeat",
+    "Ledger",
+    "LedgerTx",
+    "LedgerView",
+    "NodeTip",
+    "SendResult",
+    "Sent",
+    "SignedAnswer",
+    "Signer",
+    "SigningOrder",
+    "StateCount",
+    "Verifier",
+]
