@@ -7,7 +7,7 @@ differ, and nothing is planned or signed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,20 +73,25 @@ class World:
 
     def _meet_mempool(self, spenders: Mapping[OutPoint, TxView]) -> tuple[OutPoint, ...]:
         """Keep the bytes of everything that spends our coins in the mempool; those no plan of ours explains."""
-        if not spenders:
-            return ()
+        with self.ledger.read() as view:
+            asked = {p.ntxid for p in view.load_plans_spending(spenders.keys())}
+            unknown = [
+                tx for tx in spenders.values() if not any(tx.wtxid == k.wtxid for k in view.find_transaction(tx.wtxid))
+            ]
+        strangers = tuple(sorted(o for o, spender in spenders.items() if spender.ntxid not in asked))
+        if unknown or strangers:
+            self._keep_sightings(unknown, {o: spenders[o] for o in strangers})
+        return strangers
+
+    def _keep_sightings(self, unknown: Sequence[TxView], strangers: Mapping[OutPoint, TxView]) -> None:
+        """The bytes stay for ever; a stranger opens the breaker."""
         now = self.clock.now()
         with self.ledger.begin() as tx:
-            asked = {p.ntxid for p in tx.load_plans_spending(spenders.keys())}
-            for spender in spenders.values():
+            for spender in unknown:
                 tx.save_transaction(spender, at=now, how="mempool")
-            strangers = tuple(sorted(o for o, spender in spenders.items() if spender.ntxid not in asked))
-            for outpoint in strangers:
-                words = (
-                    f"{outpoint} is being spent in the mempool by {spenders[outpoint].txid}, which is no plan of ours"
-                )
+            for outpoint, spender in strangers.items():
+                words = f"{outpoint} is being spent in the mempool by {spender.txid}, which is no plan of ours"
                 tx.open_breaker("unexplained_mempool_spend", words, at=now)
-        return strangers
 
 
 def _no_tip() -> BlockHash:

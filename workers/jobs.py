@@ -11,7 +11,7 @@ from typing import Final
 
 from withdrawals.bootstrap import Parts
 from withdrawals.core.types import BatchId
-from withdrawals.errors import ConstraintBroken, StaleLedger, WorldError
+from withdrawals.errors import ConstraintBroken, JournalDamaged, StaleLedger, WorldError
 from withdrawals.steps.broadcast import broadcast as broadcast_step
 from withdrawals.steps.plan import plan as plan_step
 from withdrawals.steps.settle import settle_with
@@ -76,6 +76,11 @@ def sign_one(parts: Parts, batch_id: BatchId) -> None:
     """See `sign`."""
     try:
         signed = sign_step(batch_id, parts.ledger, parts.signer, parts.verifier, parts.world)
+    except JournalDamaged as error:
+        with parts.ledger.begin() as tx:
+            tx.open_breaker(error.code, str(error), at=parts.clock.now())
+        log.error("cannot sign %s: %s", batch_id, error)  # noqa: TRY400 -- as below
+        return
     except StaleLedger as error:
         log.error("cannot sign %s: %s", batch_id, error)  # noqa: TRY400 -- the breaker says it all; a trace adds nothing
         return

@@ -73,7 +73,10 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy) -
     if isinstance(made, BumpRefused):
         raise NotAllowed(f"batch {batch_id} cannot be bumped: {made.reason}")
     withdrawals = {w.id: w for w in batch.withdrawals}
-    objections = [*check_plan(made, withdrawals, policy), *(o.message for o in judge_plan(tx, made, policy).objections)]
+    objections = [
+        *check_plan(made, withdrawals, policy, own_scripts=tx.load_own_scripts()),
+        *(o.message for o in judge_plan(tx, made, policy).objections),
+    ]
     if objections:
         raise NotAllowed(f"batch {batch_id} cannot be bumped: {'; '.join(objections)}")
     return made

@@ -61,7 +61,7 @@ def _plan_in(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, 
     if decision.plan is None:
         return PlanOutcome(None, len(decision.holds), decision.missing_sats, decision.waiting_reason)
     withdrawals = {w.id: w for w in queued}
-    objections = [*check_plan(decision.plan, withdrawals, policy)]
+    objections = [*check_plan(decision.plan, withdrawals, policy, own_scripts=tx.load_own_scripts())]
     objections += [o.message for o in judge_plan(tx, decision.plan, policy).objections]
     if objections:
         words = f"the planner made a plan that its own checker refuses: {'; '.join(objections)}"

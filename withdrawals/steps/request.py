@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from withdrawals.core.addresses import check_not_dust, parse_address
 from withdrawals.core.amounts import parse_sats
@@ -12,9 +13,12 @@ from withdrawals.core.limits import hold_reason_for
 from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
-from withdrawals.errors import AddressIsOurs, DuplicateRequest, MalformedFile, TheirError, UnknownId
+from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, MalformedFile, TheirError, UnknownId
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
+
+MEMORY_DOUBTS: Final = frozenset({"stale_ledger", "stale_start", "journal_damaged"})
+"""Breaker causes that say that this ledger may be older than what was done from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +147,18 @@ def _by_hand(
 ) -> Withdrawal:
     reason = check_reason(why)
     with ledger.begin() as tx:
+        if to in {WithdrawalState.CANCELLED, WithdrawalState.REJECTED}:
+            _check_memory(tx)
         withdrawal = give_up_unasked_plan(tx, _load(tx, request_id), who=who, why=reason, at=clock.now())
         if withdrawal.state is not to:
             _CHECKS[to](withdrawal)
             move_by_hand(tx, withdrawal, to, who=who, why=reason, at=clock.now())
         return _load(tx, request_id)
+
+
+def _check_memory(tx: LedgerView) -> None:
+    """A ledger that may have been restored does not know what its signer was asked for: nothing in it may be refunded."""
+    doubts = [c for c in tx.load_breaker() if c.cause in MEMORY_DOUBTS]
+    if doubts:
+        words = "; ".join(f"{c.cause}: {c.detail}" for c in doubts)
+        raise BreakerOpen(f"this ledger may have forgotten payments, so nothing is cancelled or rejected now: {words}")

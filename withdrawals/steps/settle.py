@@ -55,8 +55,8 @@ def _save_withdrawals(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) 
     moved: dict[WithdrawalId, WithdrawalState] = {}
     for withdrawal in batch.withdrawals:
         state = now_is.withdrawals[withdrawal.id]
-        if state is withdrawal.state:
-            continue
+        if state is withdrawal.state or withdrawal.batch_id != batch.id:
+            continue  # one that a later generation took over is settled there
         move_withdrawal(withdrawal.state, state)
         moved[withdrawal.id] = state
         data = _evidence_of(tx, withdrawal)

@@ -7,18 +7,26 @@ save: the answer, fit to send or not. A worker that finds `signing` asks again: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from withdrawals.core.lifecycle import BatchEvent, advance_batch
 from withdrawals.core.lint import lint
-from withdrawals.core.model import Attempt, Batch, JournalLine, Plan, PlanState
+from withdrawals.core.model import Attempt, Batch, BatchState, JournalLine, Plan, PlanState
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, view_of, vsize_of
 from withdrawals.core.types import BatchId
-from withdrawals.errors import BreakerOpen, GateClosed, SignerUnavailable, StaleLedger, ensure
+from withdrawals.errors import (
+    BreakerOpen,
+    GateClosed,
+    JournalDamaged,
+    OrderRefused,
+    SignerUnavailable,
+    StaleLedger,
+    ensure,
+)
 from withdrawals.lineage import judge_plan
 from withdrawals.moves import abandon
 from withdrawals.ports import ApprovedPayment, Clock, Ledger, LedgerTx, SignedAnswer, Signer, SigningOrder, Verifier
@@ -80,6 +88,10 @@ def sign(batch_id: BatchId, ledger: Ledger, signer: Signer, verifier: Verifier, 
         answer = _ask(ask.order, ledger, signer, world.clock)
     except SignerUnavailable as unavailable:
         return Signed(Signing.WAITING, str(unavailable))
+    except (OrderRefused, JournalDamaged) as refusal:
+        with ledger.begin() as tx:
+            tx.open_breaker(refusal.code, f"{batch_id} plan {ask.plan.number}: {refusal}", at=world.clock.now())
+        return Signed(Signing.WAITING, str(refusal))
     problems = _problems_of(answer.raw, ask.plan, verifier)
     with ledger.begin() as tx:
         return _keep(tx, ask, answer, problems, world.clock.now())
@@ -108,8 +120,17 @@ def _prepare(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> _Ask 
         _mark_signing(tx, batch, plan, now)
     approved = {w.id: ApprovedPayment(w.request_id, w.script, w.sats) for w in batch.withdrawals}
     payments = tuple(approved[w] for w in plan.withdrawal_ids)
-    head = tx.load_journal_head()
-    return _Ask(plan, SigningOrder(batch.id, plan.number, plan.unsigned, plan.inputs, payments, head))
+    change = [tx.find_own_script(o.script) for o in plan.outputs if o.withdrawal_id is None]
+    order = SigningOrder(
+        batch_id=batch.id,
+        plan_number=plan.number,
+        unsigned=plan.unsigned,
+        inputs=plan.inputs,
+        payments=payments,
+        journal_head=tx.load_journal_head(),
+        change=tuple(own for own in change if own is not None),
+    )
+    return _Ask(plan, order)
 
 
 def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[str]:
@@ -118,7 +139,9 @@ def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[
     reserved = tx.load_reservations()
     coins = tx.load_coins(plan.prevouts)
     spends = tx.load_spends(plan.prevouts)
-    objections = list(check_plan(plan, withdrawals, policy))
+    objections = list(check_plan(plan, withdrawals, policy, own_scripts=tx.load_own_scripts(), coins=coins))
+    if batch.state in {BatchState.CONFIRMED, BatchState.FINAL}:
+        objections.append("everyone in this batch is paid")
     objections += [f"{o} is not reserved for this batch" for o in plan.prevouts if reserved.get(o) != batch.id]
     objections += [f"{o} is no coin on this chain" for o in plan.prevouts if o not in coins]
     objections += [f"{o} was spent by {s.txid}" for o, s in spends.items()]
@@ -156,9 +179,7 @@ def _ask(order: SigningOrder, ledger: Ledger, signer: Signer, clock: Clock) -> S
                 adopted = _adopt(tx, stale, clock.now())
             if not adopted:
                 raise
-            order = SigningOrder(
-                order.batch_id, order.plan_number, order.unsigned, order.inputs, order.payments, stale.journal_head
-            )
+            order = replace(order, journal_head=stale.journal_head)
     raise SignerUnavailable("the journal moved on while we adopted its lines; asking again later")
 
 
