@@ -197,14 +197,24 @@ def test_serialisations_that_no_node_decodes_are_refused(raw: bytes) -> None:
 def test_a_transaction_signed_before_takes_no_signatures() -> None:
     """Signatures go into empty inputs only, one for each."""
     one = tx.InputSignature(b"\x01\x02")
-    with pytest.raises(InvariantBroken, match="already"):
-        tx.with_signatures(BIP143_SIGNED, [one, one])
+    for signed in (one, tx.InputSignature(witness=(b"\x01",))):
+        with pytest.raises(InvariantBroken, match="already"):
+            tx.with_signatures(tx.with_signatures(BIP143_UNSIGNED, [signed, signed]), [one, one])
     with pytest.raises(InvariantBroken, match="1 signatures for 2 inputs"):
         tx.with_signatures(BIP143_UNSIGNED, [one])
     with pytest.raises(InvariantBroken, match="at least one"):
         tx.unsigned_tx([], [TxOut(ScriptPubKey(b""), Sats(1))])
     with pytest.raises(InvariantBroken, match="not money"):
         tx.unsigned_tx([(OutPoint(Txid("11" * 32), 0), 0)], [TxOut(ScriptPubKey(b""), Sats(MAX_MONEY + 1))])
+
+
+@pytest.mark.parametrize("sats", [0, 1, MAX_MONEY])
+def test_an_output_may_hold_nothing_or_everything(sats: int) -> None:
+    """Both ends of what is money are written and read."""
+    raw = tx.unsigned_tx([(OutPoint(Txid("11" * 32), 0), 0)], [TxOut(ScriptPubKey(b"\x6a"), Sats(sats))])
+    assert tx.view_of(raw).outputs[0].sats == sats
+    with pytest.raises(InvariantBroken, match="not money"):
+        tx.unsigned_tx([(OutPoint(Txid("11" * 32), 0), 0)], [TxOut(ScriptPubKey(b"\x6a"), Sats(-1))])
 
 
 def test_a_header_has_eighty_bytes() -> None:
