@@ -322,8 +322,10 @@ def test_a_script_of_no_known_kind_has_no_program() -> None:
             tx.program_of(script)
 
 
-def test_hash160_is_ripemd160_of_sha256() -> None:
-    """The key of BIP143's example hashes to its witness program."""
+@pytest.mark.parametrize("openssl", [tx._OPENSSL_HAS_RIPEMD160, False])
+def test_hash160_is_ripemd160_of_sha256(openssl: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """The key of BIP143's example hashes to its witness program, with OpenSSL's help or without."""
+    monkeypatch.setattr(tx, "_OPENSSL_HAS_RIPEMD160", openssl)
     key = bytes.fromhex("025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253f62fc70f07aeee6357")
     assert tx.hash160(key).hex() == "1d0f172a0ecb48aee1be1f2687d2963ae33f71a1"
     assert tx.hash256(BIP143_UNSIGNED)[::-1].hex() == tx.txid_of(BIP143_UNSIGNED)
