@@ -6,6 +6,7 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -27,6 +28,8 @@ def migrate(url: str) -> None:
             config.attributes.update(connection=connection, database=database)
             command.upgrade(config, "head")
             database.check_migrated(connection)
+    except CommandError as error:
+        raise ConfigError(f"the ledger was made by another version of this program: {error}") from error
     except DBAPIError as error:
         if database.is_busy(error):
             raise LedgerBusy(str(error.orig)) from error
