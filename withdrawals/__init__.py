@@ -19,7 +19,7 @@ __all__ = ["open"]
 
 
 def open(config: Config | str | Path | None = None) -> Processor:  # noqa: A001 -- reads as it is meant: withdrawals.open
-    """A processor from a configuration, a path to one, or the file that WITHDRAWALS_CONFIG names. Raises ConfigError."""
+    """From a configuration, a path to one, or the file that $WITHDRAWALS_CONFIG names. Raises ConfigError."""
     from withdrawals.processor import open_processor  # noqa: PLC0415 -- importing a core module must not import adapters
 
     return open_processor(config)

@@ -1,7 +1,7 @@
 """The bell on Redis: a ring is one RQ job with a name and an id, JSON, no fixed job id, no result kept (I9).
 
-Retries are off: a lost reply must not become two jobs by the client's own doing, although two jobs would do no harm. A ring
-that nobody hears costs at most the sweep interval.
+Retries are off: a lost reply must not become two jobs by the client's own doing, although two jobs would do no harm. A
+ring that nobody hears costs at most the sweep interval.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from withdrawals.runtime import NoBell, SystemClock, SystemDice
 from withdrawals.signing.descriptors import Wallet, parse_wallet
 from withdrawals.signing.hot import HotSigner
 from withdrawals.signing.verify import SignatureVerifier
+from withdrawals.steps.init import WatchedWallet
 from withdrawals.world import World
 
 Wrap = Callable[[str, object], object]
@@ -62,6 +63,12 @@ class Parts:
     def wallet(self) -> Wallet:
         """The public side of the hot wallet."""
         return parse_wallet(self.config.descriptors, self.config.network)
+
+    @cached_property
+    def watched_wallet(self) -> WatchedWallet:
+        """The same as the ledger watches it."""
+        wallet = self.wallet
+        return WatchedWallet(wallet.fingerprint(), len(wallet.descriptors), wallet.own_scripts, self.config.lookahead)
 
     @cached_property
     def rpc(self) -> NodeRpc:

@@ -34,10 +34,12 @@ Expected outcomes are values, not exceptions; these are for what should not happ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from withdrawals.core.model import JournalLine
+
+T = TypeVar("T")
 
 
 class WithdrawalsError(Exception):
@@ -290,3 +292,10 @@ def ensure(condition: object, why: str) -> None:
     """Raise `InvariantBroken` unless the condition holds. Used instead of `assert`, which `python -O` drops."""
     if not condition:
         raise InvariantBroken(why)
+
+
+def known(value: T | None, why: str) -> T:
+    """The value, which cannot be None here: raises `InvariantBroken` if it is."""
+    if value is None:
+        raise InvariantBroken(why)
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from withdrawals.core.addresses import parse_address
@@ -54,14 +55,15 @@ class Story:
 
 
 def why(view: LedgerView, name: str, network: Network, policy: Policy) -> tuple[Story, ...]:
-    """The stories of everything that goes by this name: a request id, our ids, an address, an outpoint, any txid or
-    wtxid ever signed or seen. Raises UnknownId.
+    """The stories of everything that goes by this name, in request order. Raises UnknownId.
+
+    A name: a request id, an id of ours, an address, an outpoint, any txid, wtxid or ntxid ever signed or seen.
     """
     found = _resolve(view, name.strip(), network)
     if not found:
         raise UnknownId(
-            f"{name!r} is nothing in this ledger; accepted: a request id, w-… or b-… id, address, txid:vout, or any txid "
-            f"or wtxid that was ever signed or seen"
+            f"{name!r} is nothing in this ledger; accepted: a request id, w-… or b-… id, address, txid:vout, or any "
+            f"txid or wtxid that was ever signed or seen"
         )
     return tuple(_tell(view, w, policy) for w in sorted(found.values(), key=lambda w: w.seq))
 
@@ -72,10 +74,8 @@ def _resolve(view: LedgerView, name: str, network: Network) -> dict[WithdrawalId
         return {by_id.id: by_id}
     batches = {BatchId(name)} | _batches_of_outpoint(view, name) | _batches_of_transaction(view, name)
     found = [w for b in batches for batch in [view.load_batch(b)] if batch is not None for w in batch.withdrawals]
-    try:
+    with suppress(TheirError):  # where it is no address, the other readings stand
         found += view.find_withdrawals_to(parse_address(name, network))
-    except TheirError:
-        pass  # not an address, then; the other readings stand
     return {w.id: w for w in found}
 
 
@@ -159,20 +159,23 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
     stopped = _stopped_by(view)
     match withdrawal.state:
         case WithdrawalState.QUEUED:
-            return f"Waits: {stopped}." if stopped else "Goes out with the next batch, within seconds if coins suffice."
+            words = (
+                f"Waits: {stopped}." if stopped else "Goes out with the next batch, within seconds if coins suffice."
+            )
         case WithdrawalState.HELD:
-            return f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
+            words = f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
         case WithdrawalState.BATCHED:
-            return _next_of_batched(batch, stopped)
+            words = _next_of_batched(batch, stopped)
         case WithdrawalState.BROADCAST:
             again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
-            return f"{again} An operator may bump the fee."
+            words = f"{again} An operator may bump the fee."
         case WithdrawalState.CONFIRMED:
-            return f"Final in {policy.final_depth - depth} more block(s)."
+            words = f"Final in {policy.final_depth - depth} more block(s)."
         case WithdrawalState.FINAL:
-            return "Nothing: it is paid. If a reorg undoes it, the stored bytes are sent again."
+            words = "Nothing: it is paid. If a reorg undoes it, the stored bytes are sent again."
         case WithdrawalState.CANCELLED | WithdrawalState.REJECTED:
-            return "Nothing: it will never be paid."
+            words = "Nothing: it will never be paid."
+    return words
 
 
 def _next_of_batched(batch: Batch | None, stopped: str) -> str:

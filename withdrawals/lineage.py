@@ -65,7 +65,7 @@ def _intents_of(
     withdrawals: Mapping[WithdrawalId, Withdrawal],
     payers: Mapping[WithdrawalId, Sequence[TxView]],
 ) -> Known:
-    """The ancestors as intents: an encoding of any plan of ours pays that plan's withdrawals, others what they match."""
+    """The ancestors as intents: an encoding of a plan of ours pays that plan's withdrawals, others what they match."""
     plans = (*asked, *view.load_plans_spending({o for tx in ancestors.values() for o in tx.prevouts}))
     bare: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
     paid_by = {t: {w for w, txs in payers.items() if any(tx.txid == t for tx in txs)} for t in ancestors}
@@ -81,7 +81,7 @@ def _spent_scripts(view: LedgerView, tx: TxView) -> list[bytes | None]:
 
 
 def load_plans_touched(view: LedgerView, spender: TxView) -> tuple[Plan, ...]:
-    """Every plan ever asked that `spender` may equal or displace: those on its prevouts, and their known descendants."""
+    """Every plan ever asked that `spender` may equal or displace: those on its prevouts, and their descendants."""
     found: dict[tuple[str, int], Plan] = {}
     frontier = set(spender.prevouts)
     while frontier:

@@ -1,6 +1,7 @@
 """Small moves of the ledger that more than one step makes: each writes a transition together with its event.
 
-Nothing here decides; what may follow what is in `core/lifecycle.py`, and every function runs inside the caller's transaction.
+Nothing here decides; what may follow what is in `core/lifecycle.py`, and every function runs inside the caller's
+transaction.
 """
 
 from __future__ import annotations

@@ -38,13 +38,13 @@ EVENTS_MAX: Final = 10_000
 
 
 def open_processor(config: Config | str | Path | None = None) -> Processor:
-    """A processor from a configuration, a path to one, or the file that WITHDRAWALS_CONFIG names. Raises ConfigError."""
+    """From a configuration, a path to one, or the file that $WITHDRAWALS_CONFIG names. Raises ConfigError."""
     refuse_optimised_python()
     return Processor(Parts(config if isinstance(config, Config) else load_config(config)))
 
 
 class Processor:
-    """One processor's ledger and node, seen from outside. Safe to use from many processes at once; close it at the end."""
+    """One processor's ledger and node, seen from outside. Many processes may use it at once; close it after use."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -87,7 +87,7 @@ class Processor:
         return stored
 
     def cancel(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
-        """Take a request back. Raises NotAllowed once any signer was asked for it: that signature stays valid for ever."""
+        """Take a request back. Raises NotAllowed once a signer was asked: that signature stays valid for ever."""
         rid = parse_request_id(request_id)
         return request.cancel(rid, self._parts.ledger, self._parts.clock, who=who or _login(), why=reason)
 
@@ -97,7 +97,7 @@ class Processor:
         return self.why(withdrawal.id)[0]
 
     def events(self, after: int = 0, *, limit: int = 1_000) -> tuple[Event, ...]:
-        """The events after number `after`, oldest first, without gaps: poll with the last `seq` that you have stored."""
+        """The events after number `after`, oldest first, without gaps: poll with the last `seq` that you stored."""
         if after < 0 or not 1 <= limit <= EVENTS_MAX:
             raise InvalidAmount("after, limit", (after, limit), f"after from 0 up, limit from 1 to {EVENTS_MAX}")
         with self._parts.ledger.read() as view:
@@ -111,8 +111,10 @@ class Processor:
             return why(view, name, self._network, self._parts.config.policy)
 
     def retry(self, request_id: str) -> Story:
-        """Never pays: raises NotAllowed with the evidence, whatever the state. "It never arrived" is a question for
-        `why`, and a payment that is not in a block is sent again, the same bytes, by itself.
+        """Never pays: raises NotAllowed with the evidence, whatever the state.
+
+        "It never arrived" is a question for `why`, and a payment that is not in a block is sent again, the same bytes,
+        by itself.
         """
         story = self.show(request_id)
         raise NotAllowed(f"retry: {retry_answer(story)}")
@@ -127,12 +129,9 @@ class Processor:
             parts.ledger,
             parts.chain,
             parts.clock,
-            parts.wallet.own_scripts,
+            parts.watched_wallet,
             network=self._network,
-            fingerprint=parts.wallet.fingerprint(),
-            wallets=len(parts.wallet.descriptors),
             birthday_height=birthday_height,
-            lookahead=parts.config.lookahead,
             who=who or _login(),
         )
 
@@ -163,9 +162,7 @@ class Processor:
         if not 0 <= wallet < len(parts.wallet.descriptors):
             raise ConfigError(f"wallet: {wallet} is not acceptable; accepted: 0 to {len(parts.wallet.descriptors) - 1}")
         with parts.ledger.begin() as tx:
-            init_step.top_up_scripts(
-                tx, parts.wallet.own_scripts, wallets=len(parts.wallet.descriptors), lookahead=parts.config.lookahead
-            )
+            init_step.top_up_scripts(tx, parts.watched_wallet)
             own = tx.allocate_script(wallet, RECEIVE)
         return address_of(own.script, self._network)
 

@@ -1,8 +1,8 @@
 """The world gate, asked of the real world: the ledger's facts joined with the node's, judged by `core/gate.py` (I6).
 
-`World.judge` fetches outside any transaction and stores its verdict for one tip; `check_gate` compares that verdict with the
-ledger's tip inside the transaction that stores a plan or marks one `signing`. Between the two a block may come: then they
-differ, and nothing is planned or signed.
+`World.judge` fetches outside any transaction and stores its verdict for one tip; `check_gate` compares that verdict
+with the ledger's tip inside the transaction that stores a plan or marks one `signing`. Between the two a block may
+come: then they differ, and nothing is planned or signed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from withdrawals.core.model import TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BlockHash, Network, OutPoint
-from withdrawals.errors import BreakerOpen, GateClosed, InvariantBroken, NodeRejected, NodeUnavailable
+from withdrawals.errors import BreakerOpen, GateClosed, NodeRejected, NodeUnavailable, known
 from withdrawals.ports import ChainSource, Clock, GateRow, Ledger, LedgerTx, LedgerView
 
-GATE: Final = "gate"
 GATE_AGE_MAX_S: Final = 60
 """A verdict older than this is no verdict: the node was asked too long ago."""
 NO_TIP: Final = "0" * 64
@@ -49,9 +48,7 @@ class World:
     def _judge_now(self) -> GateRow:
         with self.ledger.read() as view:
             coins = [c.outpoint for c in view.load_unspent_coins()]
-        node, genesis = self.chain.fetch_tip(), self.chain.fetch_hash(0)
-        if genesis is None:
-            raise InvariantBroken("a node without a first block")
+        node, genesis = self.chain.fetch_tip(), known(self.chain.fetch_hash(0), "a node without a first block")
         strangers = self._meet_mempool({o: view_of(raw) for o, raw in self.chain.fetch_mempool_spenders(coins).items()})
         with self.ledger.read() as view:
             facts = GateFacts(
@@ -116,14 +113,16 @@ def check_gate(tx: LedgerView, now: int) -> None:
 
 
 def note_start(tx: LedgerTx, name: str, policy: Policy, now: int) -> None:
-    """A process starts: outside regtest, a long silence before it opens the breaker, because a backup may have been
-    restored meanwhile; an operator closes it by saying that none was. Checked in the transaction that ends the silence.
+    """A process starts: outside regtest, a long silence before it opens the breaker.
+
+    A backup may have been restored meanwhile; an operator closes it by saying that none was. Checked in the transaction
+    that ends the silence.
     """
     identity = tx.load_identity()
     last = max((beat.at for beat in tx.load_heartbeats()), default=None)
-    if identity is not None and identity.network != Network.REGTEST:
-        if last is None or now - last > policy.stale_after_s:
-            silence = "never had a heartbeat" if last is None else f"was silent for {now - last} s"
-            words = f"the ledger {silence}; resume only if no backup was restored in the meantime"
-            tx.open_breaker("stale_start", words, at=now)
+    watched = identity is not None and identity.network != Network.REGTEST
+    if watched and (last is None or now - last > policy.stale_after_s):
+        silence = "never had a heartbeat" if last is None else f"was silent for {now - last} s"
+        words = f"the ledger {silence}; resume only if no backup was restored in the meantime"
+        tx.open_breaker("stale_start", words, at=now)
     tx.beat(name, at=now)

@@ -1,4 +1,4 @@
-"""The follower: one process that holds the lease and turns blocks into facts. It polls, and ZMQ only wakes it earlier."""
+"""The follower: one process holds the lease and turns blocks into facts. It polls; ZMQ only wakes it earlier."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Inline:
         self.follower = Follower(parts)
 
     def tick(self) -> int:
-        """Follow the node, then do everything that waits, as often as one thing leads to the next; how much was done."""
+        """Follow the node, then do all that waits, as often as one thing leads to the next; how much was done."""
         self.follower.round()
         done = 0
         tried: set[tuple[str, str]] = set()

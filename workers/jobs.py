@@ -1,7 +1,7 @@
 """The RQ jobs: dotted names that are stored in Redis, so they never change. Each carries at most one id (I9).
 
-A job looks at the ledger, does what it finds, and may be run twice, at once, late or never. What one leaves for the next is
-a row in a state; the ring that follows only saves time.
+A job looks at the ledger, does what it finds, and may be run twice, at once, late or never. What one leaves for the
+next is a row in a state; the ring that follows only saves time.
 """
 
 from __future__ import annotations

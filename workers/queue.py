@@ -1,9 +1,10 @@
 """The RQ worker: one queue per process, jobs from an allow-list only, run in this process (I9).
 
-A worker on one queue takes jobs with BLMOVE, so a crash leaves them in Redis; on several it would use LPOP and lose them.
-Jobs run in the worker's own process, without a fork: a forked job outlives a killed worker, and the signing process must
-hold the journal's lock, which is not passed on. Serialised as JSON, a job can still name any importable function and
-callbacks and webhooks besides; `BellJob` runs nothing but the jobs in `workers/jobs.py`, with at most one text argument.
+A worker on one queue takes jobs with BLMOVE, so a crash leaves them in Redis; on several it would use LPOP and lose
+them. Jobs run in the worker's own process, without a fork: a forked job outlives a killed worker, and the signing
+process must hold the journal's lock, which is not passed on. Serialised as JSON, a job can still name any importable
+function and callbacks and webhooks besides; `BellJob` runs nothing but the jobs in `workers/jobs.py`, with at most one
+text argument.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class _Worker(SimpleWorker):
 
 
 def work(parts: Parts, queue_name: str) -> None:
-    """Serve one queue until told to stop. Raises ConfigError without Redis, or, on `sign`, without a usable key file."""
+    """Serve one queue until told to stop. Raises ConfigError without Redis or, on `sign`, without a usable key file."""
     if parts.config.redis_url is None:
         raise ConfigError("redis_url: a worker needs a queue; accepted: redis://host:port/0")
     if queue_name not in QUEUE_OF.values():

@@ -1,4 +1,4 @@
-"""The sweeper: looks at the ledger every few seconds and rings for whatever waits. It is why a lost bell costs only time."""
+"""The sweeper: looks at the ledger every few seconds and rings for whatever waits, so a lost bell costs only time."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def sweep(parts: Parts) -> int:
     if initialised:
         with parts.ledger.begin() as tx:
             tx.beat("sweeper", at=now)
-            top_up_scripts(
-                tx, parts.wallet.own_scripts, wallets=len(parts.wallet.descriptors), lookahead=parts.config.lookahead
-            )
+            top_up_scripts(tx, parts.watched_wallet)
     busy = {job for job in {job for job, _ in rings} if parts.bell.backlog(job) > BACKLOG_MAX}
     for job, target in rings:
         if job not in busy:

@@ -1,7 +1,7 @@
 """The `withdrawals` command.
 
-Exit codes: 0 done · 1 ops should look (status, audit) · 2 the command line is wrong · 3 the input is wrong, or the lifecycle
-forbids it · 4 the world is not as it must be · 5 our own mistake. After 2, 3 and 4 nothing was changed.
+Exit codes: 0 done · 1 ops should look (status, audit) · 2 the command line is wrong · 3 the input is wrong, or the
+lifecycle forbids it · 4 the world is not as it must be · 5 our own mistake. After 2, 3 and 4 nothing was changed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 
 import click
 
@@ -18,26 +17,24 @@ from withdrawals.explain import Story
 from withdrawals.status import Status
 
 
-def plain(value: object) -> object:
-    """A value of ours as JSON types: dataclasses as objects, bytes as hex, outpoints as txid:vout."""
+def _plain(value: object) -> object:
+    """What JSON has no type for: outpoints as txid:vout, bytes as hex, dataclasses as objects, the rest as lists."""
     if isinstance(value, OutPoint):
         return str(value)
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [plain(v) for v in value]
-    return value
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

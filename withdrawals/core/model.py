@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WithdrawalState(StrEnum):
-    """Where a withdrawal stands. `queued`, `held`, `cancelled`, `rejected` are our deeds; the rest follows from facts."""
+    """Where a withdrawal stands. `queued`, `held`, `cancelled`, `rejected` are deeds of ours; the rest are facts."""
 
     QUEUED = "queued"
     HELD = "held"
@@ -89,7 +89,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class OwnScript:
-    """A scriptPubKey of the hot wallet: which descriptor (`wallet`, 0-based), branch (0 receive, 1 change) and index."""
+    """A scriptPubKey of the hot wallet: its descriptor (`wallet`, from 0), branch (0 receive, 1 change) and index."""
 
     script: ScriptPubKey
     kind: ScriptKind

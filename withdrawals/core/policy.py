@@ -9,7 +9,7 @@ from withdrawals.core.types import COIN, Feerate, Sats
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits. Crossing one *holds* the withdrawal; batch and fee limits are proved again before every signature."""
+    """Hard limits. Crossing one *holds* the withdrawal; batch and fee limits are proved before every signature too."""
 
     withdrawal_max_sats: Sats = Sats(10 * COIN)
     """One withdrawal."""
@@ -43,7 +43,7 @@ class Policy:
     tip_age_max_s: int = 7_200
     """The gate closes when the tip's block time is older than this."""
     stale_after_s: int = 3_600
-    """Outside regtest, a start after a silence longer than this waits for an operator's word that no backup was restored."""
+    """Outside regtest, a start after a longer silence waits for an operator's word that no backup was restored."""
     peers_min: int = 1
     """The gate wants this many peers (0 on regtest)."""
     batch_payments_max: int = 200

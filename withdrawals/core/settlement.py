@@ -1,8 +1,8 @@
 """Where a batch stands on the followed chain: computed from facts, never remembered.
 
 What we did is stored with the plans; what the chain did is stored as facts tied to a block. This module joins the two
-into the states that people see. It is recomputed in the transaction that stores the facts, so a reorg un-settles a payment by
-deleting rows, with no special code (I3).
+into the states that people see. It is recomputed in the transaction that stores the facts, so a reorg un-settles a
+payment by deleting rows, with no special code (I3).
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ COIN: Final = 100_000_000
 MAX_MONEY: Final = 21_000_000 * COIN
 """No amount above this is valid (Bitcoin Core, consensus/amount.h)."""
 
+_VOUT_MAX: Final = 0xFFFF_FFFF
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -91,7 +92,7 @@ def parse_hash(text: str, what: str = "txid") -> str:
 def parse_outpoint(text: str) -> OutPoint:
     """`txid:vout` to an OutPoint. Raises `InvalidId`."""
     txid, colon, vout = text.strip().partition(":")
-    if not colon or not vout.isascii() or not vout.isdigit() or int(vout) > 0xFFFF_FFFF:
+    if not colon or not vout.isascii() or not vout.isdigit() or int(vout) > _VOUT_MAX:
         raise InvalidId("outpoint", text, "txid:vout, such as 64 hex digits, a colon and 0")
     return OutPoint(Txid(parse_hash(txid, "outpoint")), int(vout))
 

@@ -1,7 +1,7 @@
 """audit: everything that must hold, computed again from what is stored, sharing no cache with the steps that stored it.
 
-It re-proves exclusion over all history, recomputes every cached state from facts, and compares the ledger's books with each
-other. It changes nothing.
+It re-proves exclusion over all history, recomputes every cached state from facts, and compares the ledger's books with
+each other. It changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""broadcast: send stored bytes, as often as it takes. Nothing is built here, and nothing an answer says leads to a payment.
+"""broadcast: send stored bytes, as often as it takes. Nothing is built here, and no answer leads to a new payment.
 
 Keyed on "the outpoint is unspent": every fit attempt of every asked plan whose inputs are all there and unspent on the
-followed chain is worth sending again, newest plan first. Pause and breaker do not stop it: what was signed is out for ever.
+followed chain is worth sending again, newest plan first. Pause and breaker do not stop it: what was signed is out for
+ever.
 """
 
 from __future__ import annotations

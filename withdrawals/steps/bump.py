@@ -1,4 +1,4 @@
-"""bump: a replacement that pays the same withdrawals with a higher fee, and conflicts with every earlier try (I7, I1)."""
+"""bump: a replacement that pays the same withdrawals at a higher fee and conflicts with every earlier try (I7, I1)."""
 
 from __future__ import annotations
 

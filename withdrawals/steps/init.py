@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from withdrawals.core.model import Identity, OwnScript
@@ -17,20 +19,30 @@ Derive = Callable[[int, int, int, int], Sequence[OwnScript]]
 """Own scripts by (wallet, branch, start index, count)."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedWallet:
+    """The hot wallet's public side: its fingerprint, how many descriptors it has, and how to derive their scripts.
+
+    `lookahead`: how many scripts of every branch are watched beyond the last one handed out.
+    """
+
+    fingerprint: str
+    wallets: int
+    derive: Derive
+    lookahead: int
+
+
 def init(
     ledger: Ledger,
     chain: ChainSource,
     clock: Clock,
-    derive: Derive,
+    wallet: WatchedWallet,
     *,
     network: Network,
-    fingerprint: str,
-    wallets: int,
     birthday_height: int | None,
-    lookahead: int,
     who: str,
 ) -> Identity:
-    """Record the identity. The same identity again changes nothing; another raises NotAllowed; a wrong node, WrongChain.
+    """Record the identity. The same again changes nothing; another raises NotAllowed; a wrong node, WrongChain.
 
     `birthday_height`: the first block to follow; None: the node's present tip, for a wallet that never received a coin.
     """
@@ -38,7 +50,7 @@ def init(
     if node.chain != network or genesis is None:
         raise WrongChain(f"network: the node is on {node.chain}, the configuration says {network}")
     birthday = node.block.height if birthday_height is None else birthday_height
-    wanted = Identity(network, genesis, fingerprint, birthday)
+    wanted = Identity(network, genesis, wallet.fingerprint, birthday)
     with ledger.begin() as tx:
         known = tx.load_identity()
         if known is not None:
@@ -48,9 +60,7 @@ def init(
         data: dict[str, object] = {"network": network, "genesis": genesis, "birthday_height": birthday}
         tx.append_event("ledger.initialised", at=now, who=who, data=data)
         tx.beat("init", at=now)
-        for wallet in range(wallets):
-            for branch in BRANCHES:
-                tx.insert_own_scripts(derive(wallet, branch, 0, lookahead))
+        top_up_scripts(tx, wallet)
     return wanted
 
 
@@ -63,15 +73,14 @@ def _confirm(known: Identity, wanted: Identity, *, asked_birthday: int | None) -
     return known
 
 
-def top_up_scripts(tx: LedgerTx, derive: Derive, *, wallets: int, lookahead: int) -> int:
-    """Keep `lookahead` own scripts of every branch watched beyond the last one handed out; how many were added."""
+def top_up_scripts(tx: LedgerTx, wallet: WatchedWallet) -> int:
+    """Watch scripts ahead of the last one handed out, before they run out; how many were added."""
     added = 0
-    for wallet in range(wallets):
-        for branch in BRANCHES:
-            left = tx.count_unallocated(wallet, branch)
-            if left * 2 < lookahead:
-                known = sum(1 for s in tx.load_own_scripts().values() if (s.wallet, s.branch) == (wallet, branch))
-                scripts = derive(wallet, branch, known, lookahead - left)
-                tx.insert_own_scripts(scripts)
-                added += len(scripts)
+    for number, branch in product(range(wallet.wallets), BRANCHES):
+        left = tx.count_unallocated(number, branch)
+        if left * 2 < wallet.lookahead:
+            watched = sum((s.wallet, s.branch) == (number, branch) for s in tx.load_own_scripts().values())
+            scripts = wallet.derive(number, branch, watched, wallet.lookahead - left)
+            tx.insert_own_scripts(scripts)
+            added += len(scripts)
     return added

@@ -1,7 +1,8 @@
-"""plan: the oldest requests that our coins can pay become one batch with one unsigned transaction, durable before any signer.
+"""plan: the oldest requests that our coins can pay become one batch with one unsigned transaction.
 
-Everything is decided inside one write transaction on the ledger as it is then, so two planners cannot spend one coin or pay
-one request twice: the loser finds the queue shorter, or breaks a UNIQUE constraint and rolls back.
+Everything is decided inside one write transaction on the ledger as it is then, and durable before any signer sees it.
+So two planners cannot spend one coin or pay one request twice: the loser finds the queue shorter, or breaks a UNIQUE
+constraint and rolls back.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def _by_hand(
 
 
 def _check_memory(tx: LedgerView) -> None:
-    """A ledger that may have been restored does not know what its signer was asked for: nothing in it may be refunded."""
+    """A ledger that may have been restored does not know what its signer was asked: nothing in it is refunded."""
     doubts = [c for c in tx.load_breaker() if c.cause in MEMORY_DOUBTS]
     if doubts:
         words = "; ".join(f"{c.cause}: {c.detail}" for c in doubts)

@@ -1,7 +1,7 @@
 """settle: the cached states follow the facts, in the transaction that stores them.
 
-Where the facts say that something foreign took a coin, or that an input vanished, the breaker opens: nothing new is signed
-until a person has looked. Nothing is ever paid again from here.
+Where the facts say that something foreign took a coin, or that an input vanished, the breaker opens: nothing new is
+signed until a person has looked. Nothing is ever paid again from here.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def _transaction(view: LedgerView, spend: Spend) -> TxView | None:
 
 
 def _report_conflict(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
-    """Open the breaker for coins that went elsewhere. A vanished input gets one block of patience: a reorg's new blocks
-    usually bring its transaction back.
+    """Open the breaker for coins that went elsewhere.
+
+    A vanished input gets one block of patience: a reorg's new blocks usually bring its transaction back.
     """
     for spend in now_is.taken:
         words = f"{batch.id}: {spend.prevout} was spent by {spend.txid}, which is no plan of this batch"

@@ -1,8 +1,9 @@
 """sign: ask the signer for a plan, check what comes back, store it. The step that must never be wrong.
 
-It acts between two saves. First save: the plan is proved once more (I1, the limits, the gate for exactly this tip) and marked
-`signing`; from then on it counts as signed for ever (I2). Then the signer is asked, who journals before using a key. Second
-save: the answer, fit to send or not. A worker that finds `signing` asks again: the same plan, the same bytes.
+It acts between two saves. First save: the plan is proved once more (I1, the limits, the gate for exactly this tip) and
+marked `signing`; from then on it counts as signed for ever (I2). Then the signer is asked, who journals before using a
+key. Second save: the answer, fit to send or not. A worker that finds `signing` asks again: the same plan, the same
+bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from withdrawals.errors import (
     OrderRefused,
     SignerUnavailable,
     StaleLedger,
-    ensure,
+    known,
 )
 from withdrawals.lineage import judge_plan
 from withdrawals.moves import abandon
@@ -184,7 +185,7 @@ def _ask(order: SigningOrder, ledger: Ledger, signer: Signer, clock: Clock) -> S
 
 
 def _adopt(tx: LedgerTx, stale: StaleLedger, now: int) -> bool:
-    """Move the ledger's head over journal lines whose plans it knows: we died in between. Any other line stops everything."""
+    """Move the ledger's head over journal lines whose plans it knows: we died in between. Any other stops all."""
     unknown = _unknown_lines(tx, stale)
     if tx.load_journal_head() != stale.ledger_head:
         return False
@@ -226,10 +227,7 @@ def _problems_of(raw: bytes, plan: Plan, verifier: Verifier) -> str:
 def _keep(tx: LedgerTx, ask: _Ask, answer: SignedAnswer, problems: str, now: int) -> Signed:
     """The second save: whatever came back is durable, fit to send or not, before any node can see it."""
     plan, order = ask.plan, ask.order
-    batch = tx.load_batch(order.batch_id)
-    ensure(batch is not None, f"{order.batch_id}: a batch whose signer was asked is never deleted")
-    if batch is None:
-        raise AssertionError
+    batch = known(tx.load_batch(order.batch_id), f"{order.batch_id}: a batch whose signer was asked is never deleted")
     _save_head(tx, order, answer)
     if any(p.number == plan.number and p.state is not PlanState.SIGNING for p in batch.plans):
         return Signed(Signing.NOTHING, "another worker saved the answer first")

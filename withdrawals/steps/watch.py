@@ -15,7 +15,7 @@ from withdrawals.core.chain import Deeper, Look, Progress, Reorged, Same, TooDee
 from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, Sats, ScriptPubKey, WithdrawalId
-from withdrawals.errors import InvariantBroken, WrongChain, ensure
+from withdrawals.errors import WrongChain, known
 from withdrawals.lineage import attribute_spender
 from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, LedgerView, NodeTip
 
@@ -113,9 +113,7 @@ def _compare(
     looks: list[Look] = []
     outcome: Same | Progress | Deeper | Reorged | TooDeep = Deeper(tip.height)
     while isinstance(outcome, Deeper):
-        ours = view.load_header(outcome.height)
-        if ours is None:
-            raise InvariantBroken(f"no stored header at height {outcome.height} below our tip")
+        ours = known(view.load_header(outcome.height), f"no stored header at height {outcome.height} below our tip")
         theirs = follower.chain.fetch_hash(ours.height) if ours.height <= node.block.height else None
         looks.append(Look(ours, theirs))
         outcome = compare(looks, node.block.height, follower.policy, first_height=first_height)
@@ -142,10 +140,9 @@ def _follow_next(follower: _Follower, node: NodeTip) -> bool:
     """One more block as facts; False at the node's tip or where the chains have parted meanwhile."""
     with follower.ledger.read() as view:
         tip = view.load_tip()
-        identity = view.load_identity()
-        ensure(identity is not None, "a follower runs only on an initialised ledger")
+        identity = known(view.load_identity(), "a follower runs only on an initialised ledger")
         watched, scripts = view.load_watched_outpoints(), view.load_own_scripts()
-    height = tip.height + 1 if tip is not None else (identity.birthday_height if identity is not None else 0)
+    height = identity.birthday_height if tip is None else tip.height + 1
     block_hash = follower.chain.fetch_hash(height) if height <= node.block.height else None
     if block_hash is None:
         return False
