@@ -1,10 +1,11 @@
 """Who spent our coin, and who was paid by it: the questions that a txid cannot answer.
 
 An outpoint being spent does not mean the customer was paid; the spender's *outputs* decide. A transaction with the
-inputs and outputs of a plan of ours (the same ntxid, so any encoding of it) pays exactly that plan's withdrawals, by output
-index. Any other is matched by (scriptPubKey, amount), each output counted once, in request order, and only against
-withdrawals with an attempt that it *displaces*: it spends, under another txid, an outpoint of that attempt's known
-ancestry. An ancestor of the attempt never counts: it was there before, and paid somebody else.
+inputs and outputs of a plan of ours (the same ntxid, so any encoding of it) pays exactly that plan's withdrawals, by
+output index. Any other is matched by (scriptPubKey, amount), each output counted once, in request order, and only
+against withdrawals with an attempt that it *displaces*: it spends, under another txid, an outpoint of that attempt's
+known ancestry. An ancestor of an attempt, in any encoding, never pays that attempt's withdrawals, whatever else of
+theirs it displaces: it was there before, and paid somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import StrEnum
 
 from withdrawals.core.exclusion import Intent, Known, ancestors_of, intent_of
 from withdrawals.core.model import Batch, Plan, TxView, Withdrawal
-from withdrawals.core.types import WithdrawalId
+from withdrawals.core.types import Sats, ScriptPubKey, WithdrawalId
 
 
 class Encoding(StrEnum):
@@ -25,7 +26,7 @@ class Encoding(StrEnum):
     WITNESS_TWIN = "witness_twin"
     """The same txid, another wtxid."""
     TWIN = "twin"
-    """The same ntxid, another txid: the malleability that cost Mt.Gox its books. Also any encoding we never got back."""
+    """The same ntxid, another txid: what cost Mt.Gox its books. Also any encoding that we never got back."""
 
 
 class SpenderKind(StrEnum):
@@ -43,7 +44,7 @@ class SpenderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`plan_number` and `encoding` for a plan of ours, in whatever encoding; None for a transaction we never planned."""
+    """`plan_number` and `encoding` for a plan of the batch, in whatever encoding; None for any other transaction."""
 
     kind: SpenderKind
     plan_number: int | None
@@ -56,7 +57,7 @@ class Verdict:
 
     @property
     def ours(self) -> bool:
-        """Is the spender an encoding of a plan of this batch?"""
+        """Whether the spender is an encoding of a plan of this batch."""
         return self.plan_number is not None
 
 
@@ -69,7 +70,7 @@ class Attribution:
 
 
 def classify(spender: TxView, batch: Batch, paid: Collection[WithdrawalId]) -> Verdict:
-    """What `spender` is to `batch`. `paid`: the withdrawals of the batch that this very transaction was found to pay."""
+    """What `spender` is to `batch`. `paid`: the withdrawals that this very transaction was found to pay."""
     asked = [plan for plan in batch.plans if plan.asked]
     plan = next((p for p in asked if p.ntxid == spender.ntxid), None)
     if plan is None:
@@ -93,7 +94,7 @@ def _encoding_of(spender: TxView, batch: Batch, plan: Plan) -> Encoding:
 
 
 def displaces(spender: TxView, plan: Plan, known: Known) -> bool:
-    """Does `spender` take, under another identity, an outpoint that this plan or its known ancestry spends?"""
+    """Whether `spender` takes, under another identity, an outpoint that this plan or its known ancestry spends."""
     if spender.ntxid == plan.ntxid:
         return False
     ancestors = ancestors_of(intent_of(plan), known)
@@ -110,40 +111,40 @@ def attribute(
     already_paid: Collection[WithdrawalId],
     known: Known,
 ) -> Attribution:
-    """Which of the withdrawals does `spender` pay, and by which output?
+    """Which withdrawals `spender` pays, and by which of its outputs.
 
-    `plans`: every plan ever asked that the spender may equal or displace; `withdrawals`: theirs, by id; `already_paid`:
-    those that another transaction pays on this chain (an output more would be a gift, not a payment to count).
+    `plans`: every plan ever asked that the spender may equal or displace, or that descends from an encoding of it;
+    `withdrawals`: theirs, by id; `already_paid`: those that another transaction pays on this chain (an output more
+    would be a gift, not a payment to count).
     """
     equal = next((p for p in plans if p.asked and p.ntxid == spender.ntxid), None)
     if equal is not None:
         bound = tuple((v, o.withdrawal_id) for v, o in enumerate(equal.outputs) if o.withdrawal_id is not None)
         return Attribution(bound, by_plan=True)
-    displaced = {w for p in plans if p.asked and displaces(spender, p, known) for w in p.withdrawal_ids}
-    owed = sorted((withdrawals[w] for w in displaced - set(already_paid)), key=lambda w: w.seq)
-    free = list(range(len(spender.outputs)))
-    matched: list[tuple[int, WithdrawalId]] = []
-    for withdrawal in owed:
-        vout = next((v for v in free if _pays(spender, v, withdrawal)), None)
-        if vout is not None:
-            free.remove(vout)
-            matched.append((vout, withdrawal.id))
-    return Attribution(tuple(sorted(matched)), by_plan=False)
+    asked = [p for p in plans if p.asked]
+    displaced = {w for p in asked if displaces(spender, p, known) for w in p.withdrawal_ids}
+    built_upon = {w for p in asked if _descends(p, spender, known) for w in p.withdrawal_ids}
+    owed = sorted((withdrawals[w] for w in displaced - built_upon - set(already_paid)), key=lambda w: w.seq)
+    free: dict[tuple[ScriptPubKey, Sats], list[int]] = {}
+    for vout in reversed(range(len(spender.outputs))):
+        output = spender.outputs[vout]
+        free.setdefault((output.script, output.sats), []).append(vout)
+    matches = ((free.get((w.script, w.sats)), w.id) for w in owed)
+    return Attribution(tuple(sorted((vouts.pop(), w) for vouts, w in matches if vouts)), by_plan=False)
 
 
-def _pays(spender: TxView, vout: int, withdrawal: Withdrawal) -> bool:
-    output = spender.outputs[vout]
-    return output.script == withdrawal.script and output.sats == withdrawal.sats
+def _descends(plan: Plan, spender: TxView, known: Known) -> bool:
+    """Whether an encoding of `spender` is an ancestor of the plan: a twin is the same old payment by another name."""
+    return any(a.ntxid == spender.ntxid for a in ancestors_of(intent_of(plan), known).values())
 
 
-def intent_of_seen(
-    tx: TxView, plans: Sequence[Plan], attributed: Collection[WithdrawalId], *, sealed: bool
-) -> Intent:
+def intent_of_seen(tx: TxView, plans: Sequence[Plan], attributed: Collection[WithdrawalId], *, sealed: bool) -> Intent:
     """A transaction with real bytes as an intent: an encoding of a plan pays the plan's withdrawals, else `attributed`.
 
-    `sealed` matters only for transactions we never planned: see `lint.sighash_all_everywhere`.
+    `sealed` is what these very bytes show (`lint.sighash_all_everywhere`): whoever has a key can sign even a plan of
+    ours in a way that lets inputs go.
     """
     plan = next((p for p in plans if p.ntxid == tx.ntxid), None)
     if plan is not None:
-        return intent_of(plan)
+        return intent_of(plan, sealed=sealed)
     return Intent(tx.ntxid, frozenset(tx.prevouts), frozenset(attributed), sealed=sealed)
