@@ -141,7 +141,7 @@ def _fate(spend: Spend | None, *, alive: bool, height: int) -> str:
 def _verdicts(view: LedgerView, batch: Batch, spends: tuple[Spend, ...], height: int) -> tuple[str, ...]:
     paid = view.load_payments([w.id for w in batch.withdrawals])
     words: dict[str, str] = {}
-    for spend in spends:
+    for spend in {s.wtxid: s for s in spends}.values():  # one transaction may spend them all, and is large then
         spender = _bytes_of(view, spend)
         if spender is not None:
             verdict = classify(spender, batch, [p.withdrawal_id for p in paid if p.txid == spend.txid])
@@ -165,7 +165,7 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
         case WithdrawalState.HELD:
             words = f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
         case WithdrawalState.BATCHED:
-            words = _next_of_batched(batch, stopped)
+            words = _next_of_batched(batch, stopped, policy)
         case WithdrawalState.BROADCAST:
             again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
             words = f"{again} An operator may bump the fee."
@@ -178,11 +178,14 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
     return words
 
 
-def _next_of_batched(batch: Batch | None, stopped: str) -> str:
+def _next_of_batched(batch: Batch | None, stopped: str, policy: Policy) -> str:
     if batch is not None and batch.state is BatchState.CONFLICTED:
         return "A coin of its batch went elsewhere: nothing is signed until an operator has looked (see status)."
     if any(a.refusal for a in (batch.attempts if batch is not None else ())):
         return "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
+    if any(a.sent_at is not None for a in (batch.attempts if batch is not None else ())):
+        again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
+        return f"Sent without a clear answer, so it may be in every mempool. {again}"
     return f"Waits for its signature: {stopped}." if stopped else "Signed and sent within seconds."
 
 
