@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
 from withdrawals.core.lint import sighash_all_everywhere
-from withdrawals.core.model import Plan, TxView, Withdrawal
+from withdrawals.core.model import Plan, PlanState, TxView, Withdrawal
 from withdrawals.core.policy import Policy
+from withdrawals.core.tx import view_of
 from withdrawals.core.types import OutPoint, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
 from withdrawals.ports import LedgerView
@@ -20,17 +21,39 @@ def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
     seen = {tx.wtxid: tx for txs in payers.values() for tx in txs}
     start = set(plan.prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
     ancestors = load_ancestors(view, start, policy)
-    withdrawals = load_withdrawals(view, plan.withdrawal_ids)
-    known = _intents_of(view, ancestors, asked, withdrawals, payers)
+    known = _intents_of(view, ancestors, asked, payers)
     earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in plan.withdrawal_ids}
     for other in asked:
-        for withdrawal_id in earlier.keys() & set(other.withdrawal_ids):
-            earlier[withdrawal_id].append(intent_of(other))
+        for intent in _intents_asked_for(view, other):
+            for withdrawal_id in earlier.keys() & set(other.withdrawal_ids):
+                earlier[withdrawal_id].append(intent)
     for withdrawal_id, transactions in payers.items():
         for tx in transactions:
             sealed = sighash_all_everywhere(tx.raw, _spent_scripts(view, tx))
             earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed))
     return judge_exclusion(intent_of(plan, sealed=True), earlier, known)
+
+
+def _intents_asked_for(view: LedgerView, plan: Plan) -> Iterator[Intent]:
+    """A plan that was shown to a signer, and everything else that came back for it.
+
+    The plan proves something only if every answer to it is signed ALL: refusing an answer does not unsign it (CE9). An
+    answer that is another transaction than the plan may be mined too, and may pay the same withdrawals.
+    """
+    batch = view.load_batch(plan.batch_id)
+    answers = [a for a in (batch.attempts if batch is not None else ()) if a.plan_number == plan.number]
+    scripts: dict[OutPoint, bytes | None] = {i.outpoint: i.own.script for i in plan.inputs}
+    sealed = True
+    for answer in answers:
+        tx = view_of(answer.raw)
+        all_signed = sighash_all_everywhere(tx.raw, [scripts.get(o) for o in tx.prevouts])
+        if tx.ntxid == plan.ntxid:
+            sealed = sealed and all_signed
+        else:
+            yield Intent(tx.ntxid, frozenset(tx.prevouts), frozenset(plan.withdrawal_ids), sealed=all_signed)
+    if plan.state is PlanState.REFUSED and not answers:
+        sealed = False  # bytes came back that were no transaction at all: nobody knows what was signed
+    yield intent_of(plan, sealed=sealed)
 
 
 def load_withdrawals(view: LedgerView, ids: Sequence[WithdrawalId]) -> dict[WithdrawalId, Withdrawal]:
@@ -62,15 +85,15 @@ def _intents_of(
     view: LedgerView,
     ancestors: Mapping[Txid, TxView],
     asked: Sequence[Plan],
-    withdrawals: Mapping[WithdrawalId, Withdrawal],
     payers: Mapping[WithdrawalId, Sequence[TxView]],
 ) -> Known:
     """The ancestors as intents: an encoding of a plan of ours pays that plan's withdrawals, others what they match."""
     plans = (*asked, *view.load_plans_spending({o for tx in ancestors.values() for o in tx.prevouts}))
     bare: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
     paid_by = {t: {w for w, txs in payers.items() if any(tx.txid == t for tx in txs)} for t in ancestors}
+    withdrawals = load_withdrawals(view, sorted({w for p in asked for w in p.withdrawal_ids}))
     for txid, tx in ancestors.items():
-        paid_by[txid] |= {w for _, w in attribute(tx, asked, withdrawals, (), bare).payments if w in withdrawals}
+        paid_by[txid] |= {w for _, w in attribute(tx, asked, withdrawals, (), bare).payments}
     return {t: intent_of_seen(tx, plans, paid_by[t], sealed=False) for t, tx in ancestors.items()}
 
 
@@ -81,15 +104,18 @@ def _spent_scripts(view: LedgerView, tx: TxView) -> list[bytes | None]:
 
 
 def load_plans_touched(view: LedgerView, spender: TxView) -> tuple[Plan, ...]:
-    """Every plan ever asked that `spender` may equal or displace: those on its prevouts, and their descendants."""
+    """Every plan ever asked that `spender` may equal or displace, or that descends from an encoding of it."""
     found: dict[tuple[str, int], Plan] = {}
-    frontier = set(spender.prevouts)
+    frontier = set(spender.prevouts) | _outputs_of([spender, *view.find_transaction(spender.ntxid)])
     while frontier:
         fresh = [p for p in view.load_plans_spending(frontier) if (p.batch_id, p.number) not in found]
         found.update({(p.batch_id, p.number): p for p in fresh})
-        encodings = [tx for p in fresh for tx in view.find_transaction(p.ntxid)]
-        frontier = {OutPoint(tx.txid, vout) for tx in encodings for vout in range(len(tx.outputs))}
+        frontier = _outputs_of([tx for p in fresh for tx in view.find_transaction(p.ntxid)])
     return tuple(found.values())
+
+
+def _outputs_of(transactions: Sequence[TxView]) -> set[OutPoint]:
+    return {OutPoint(tx.txid, vout) for tx in transactions for vout in range(len(tx.outputs))}
 
 
 def attribute_spender(
