@@ -277,5 +277,5 @@ def test_scripts_are_handed_out_once_each_in_order(ledger: SqlLedger) -> None:
         assert view.find_own_script(own(0).script) == own(0)
         assert view.find_own_script(withdrawal(1).script) is None
         assert view.load_own_scripts() == {o.script: o for b in (0, 1) for i in range(4) for o in [own(i, branch=b)]}
-    with pytest.raises(ConstraintBroken, match="uq_own_scripts_key"), ledger.begin() as tx:
+    with pytest.raises(ConstraintBroken, match="own_scripts"), ledger.begin() as tx:
         tx.insert_own_scripts([own(3)])

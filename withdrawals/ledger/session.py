@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, Connection, Executable, Row, Select, Table, func, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from withdrawals.errors import ConstraintBroken, LedgerBusy, WithdrawalsError, ensure
+from withdrawals.errors import ConstraintBroken, LedgerBusy, OurError, WithdrawalsError, ensure
 from withdrawals.ledger.database import Database
 
 T = TypeVar("T")
@@ -63,15 +63,21 @@ class Writing(Session):
         except IntegrityError as error:
             raw = self._connection.connection.driver_connection
             name = self._database.broken_constraint(error, raw)
-            self._connection.rollback()
-            self._broken = ConstraintBroken(name)
-            raise self._broken from error
+            raise self._undone(ConstraintBroken(name)) from error
         except DBAPIError as error:
             if self._database.is_busy(error):
-                self._connection.rollback()
-                self._broken = LedgerBusy(str(error.orig))
-                raise self._broken from error
+                raise self._undone(LedgerBusy(str(error.orig))) from error
             raise
+        except StatementError as error:
+            if isinstance(error.orig, OurError):  # raised by a column's own type before anything was sent
+                raise error.orig from None
+            raise
+
+    def _undone(self, error: WithdrawalsError) -> WithdrawalsError:
+        """Roll everything back, for good: a caller who catches the error cannot commit the half of it."""
+        self._connection.rollback()
+        self._broken = error
+        return error
 
     def _insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         self._run(insert(table), rows)

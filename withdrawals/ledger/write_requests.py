@@ -58,10 +58,10 @@ class RequestWrites(Writing):
         statement = update(withdrawals).where(withdrawals.c.id == bindparam("of")).values(state=bindparam("to"))
         moved = self._run(statement, [{"of": id_, "to": state.value} for id_, state in states.items()])
         if moved != len(states):
-            raise UnknownId(f"{len(states) - moved} of {len(states)} withdrawals")
+            raise self._undone(UnknownId(f"{len(states) - moved} of {len(states)} withdrawals"))
 
     def mark_asked(self, withdrawal_ids: Collection[WithdrawalId]) -> None:
         """For ever: a signer is about to see a plan that pays them. Raises `UnknownId`."""
         for ids in chunks(withdrawal_ids):
             if self._run(update(withdrawals).where(withdrawals.c.id.in_(ids)).values(asked=True)) != len(ids):
-                raise UnknownId(f"one of {len(ids)} withdrawals")
+                raise self._undone(UnknownId(f"one of {len(ids)} withdrawals"))

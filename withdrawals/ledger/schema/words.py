@@ -16,10 +16,13 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    TypeDecorator,
 )
+from sqlalchemy.engine import Dialect
 
 from withdrawals.core.model import PlanState
 from withdrawals.core.types import MAX_MONEY
+from withdrawals.errors import ensure
 
 metadata = MetaData(
     naming_convention={
@@ -38,9 +41,21 @@ SEEN_IN: Final = ("block", "mempool")
 """Where somebody else than us has shown a transaction."""
 
 
+class Whole(TypeDecorator[int]):
+    """A whole number, and nothing that a database would make one of: PostgreSQL rounds a float without a word (I10)."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - given by SQLAlchemy
+        """Raises `InvariantBroken` for what is no int; a bool is none either."""
+        ensure(value is None or type(value) is int, f"{value!r} is stored as a whole number, and is none")
+        return value
+
+
 def number(name: str, *, null: bool = False) -> Column[int]:
     """A whole number. Nothing is counted by a sequence: see `Writing._next`."""
-    return Column(name, BigInteger, nullable=null, autoincrement=False)
+    return Column(name, Whole, nullable=null, autoincrement=False)
 
 
 def text(name: str, *, null: bool = False) -> Column[str]:
