@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -49,5 +50,5 @@ def _tagged(value: object) -> tuple[bytes, bytes]:
             return b"x", bytes(value)  # type: ignore[call-overload]
 
 
-def _feed(update: object, tag: bytes, data: bytes) -> None:
-    update(tag + struct.pack("<Q", len(data)) + data)  # type: ignore[operator]
+def _feed(update: Callable[[bytes], object], tag: bytes, data: bytes) -> None:
+    update(tag + struct.pack("<Q", len(data)) + data)

@@ -66,7 +66,10 @@ class LedgerTx(LedgerView, Protocol):
         at: int,
         parent: BatchId | None = None,
     ) -> None:
-        """A new batch in state planned; with a parent it continues that batch's lineage as the next generation."""
+        """A new batch in state planned; with a parent it continues that batch's lineage as the next generation.
+
+        Also moves the withdrawals into it (state batched). They must be in no batch, or in the parent's lineage.
+        """
 
     def set_batch_state(self, batch_id: BatchId, state: BatchState) -> None:
         """The state exactly as given; what may follow what is in `core/lifecycle.py`."""

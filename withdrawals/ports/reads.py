@@ -93,7 +93,10 @@ class LedgerView(Protocol):
         """Every state in the order of the lifecycle, those that hold nothing too."""
 
     def load_batch(self, batch_id: BatchId) -> Batch | None:
-        """The batch with its withdrawals, plans and attempts as they are now; None if there is none."""
+        """The batch with its withdrawals, plans and attempts as they are now; None if there is none.
+
+        The withdrawals are all that were ever put into it, in their order; a re-issue shows in their `batch_id`.
+        """
 
     def list_batches(self, states: Collection[BatchState]) -> tuple[BatchId, ...]:
         """Ids of the batches whose cached state is one of these, oldest first."""
@@ -167,7 +170,7 @@ class LedgerView(Protocol):
     def load_story(
         self, *, withdrawal_id: WithdrawalId | None = None, batch_id: BatchId | None = None
     ) -> tuple[Event, ...]:
-        """Every event about this withdrawal or batch, oldest first."""
+        """Every event about this withdrawal (and the batches it was in) or this batch, oldest first."""
 
     def load_breaker(self) -> tuple[BreakerCause, ...]:
         """The open causes, oldest first; empty: closed."""
