@@ -75,6 +75,11 @@ class Child:
         _running.discard(self)
         return True
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM and do not wait, so that several can end at once; `terminate` then waits."""
+        if self._process is not None and self.alive:
+            self._process.terminate()
+
     def terminate(self, timeout_s: float = 30.0) -> None:
         """Ask the process to end (SIGTERM), and kill it if it does not."""
         if self._process is not None and self.alive:

@@ -1,0 +1,91 @@
+"""Our processor's real worker processes: each started by its command, and woken through Redis."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from regtest.ours.premises import Premises, Signing
+from regtest.process import Child
+from regtest.waiting import wait_for
+from withdrawals.bootstrap import Parts
+from withdrawals.core.model import Attempt
+from withdrawals.core.types import Wtxid
+from withdrawals.ports import LedgerView
+from withdrawals.steps.broadcast import attempts_to_send
+from workers.sweeper import RESENDABLE, rings_due
+
+_ROUND_TIMEOUT_S: Final = 60.0
+_END: Final = "--end-with-parent"
+_FAR_AHEAD_S: Final = 1 << 40
+"""A resend interval that never ends: `rings_due` then names only what was never done."""
+
+
+class WorkerProcesses:
+    """One process for each role: planning and sending, signing, following, sweeping."""
+
+    uses_redis = True
+    resend_interval_s = 1
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+
+    def start(self, premises: Premises) -> None:
+        """Spawn them all; they find what waits for them."""
+        for role, command in _commands(premises).items():
+            child = Child(f"withdrawals-{role}", premises.directory / f"{role}.txt")
+            child.spawn(command)
+            self._children.append(child)
+
+    def stop(self) -> None:
+        """End them in order."""
+        children, self._children = self._children, []
+        for child in children:
+            child.ask_to_end()
+        for child in children:
+            child.terminate()
+
+    def round(self, parts: Parts) -> None:
+        """Wait until they have nothing left to do. Raises `ChildFailed`, `WaitTimeout`."""
+        with parts.ledger.read() as view:
+            sent_before = {a.wtxid: a.sent_at for a in _waiting_attempts(view)}
+        wait_for(lambda: self._is_over(parts, sent_before), "the workers to finish their round", _ROUND_TIMEOUT_S)
+
+    def _is_over(self, parts: Parts, sent_before: Mapping[Wtxid, int | None]) -> bool:
+        for child in self._children:
+            child.require_alive()
+        node = parts.chain.fetch_tip().block
+        with parts.ledger.read() as view:
+            tip = view.load_tip()
+            if tip is None or tip.hash != node.hash:
+                return False
+            stopped = bool(view.load_breaker()) or view.load_pause() is not None
+            due = [job for job, _ in rings_due(view, parts.clock.now(), _FAR_AHEAD_S)]
+            return all(job != "broadcast" and stopped for job in due) and all(
+                a.sent_at not in {None, sent_before.get(a.wtxid)} for a in _waiting_attempts(view)
+            )
+
+
+def _waiting_attempts(view: LedgerView) -> Iterator[Attempt]:
+    """The bytes that should be sent now and again: of every batch the newest that a block could take."""
+    for batch_id in view.list_batches(RESENDABLE):
+        batch = view.load_batch(batch_id)
+        if batch is not None:
+            outpoints = {o for p in batch.plans for o in p.prevouts}
+            unspent = view.load_coins(outpoints).keys() - view.load_spends(outpoints).keys()
+            yield from attempts_to_send(batch, unspent)[:1]
+
+
+def _commands(premises: Premises) -> Mapping[str, Sequence[str]]:
+    """The words that start each process; a signer that pads is no part of the product and has a program of its own."""
+    ours = [sys.executable, "-m", "withdrawals", "--config", str(premises.config)]
+    signer = [*ours, "work", "--queue", "sign", _END]
+    if premises.signing is not Signing.SOUND:
+        signer = [sys.executable, "-m", "regtest.ours.sign_worker", str(premises.config), premises.signing]
+    return {
+        "worker": [*ours, "work", _END],
+        "signer": signer,
+        "follower": [*ours, "follow", _END],
+        "sweeper": [*ours, "sweep", _END],
+    }

@@ -1,0 +1,165 @@
+"""Our processor behind the harness's protocol: its Python API on one side, its workers on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from regtest.bitcoind import Bitcoind
+from regtest.malleate import Prevout
+from regtest.ours.premises import Signing, make_premises
+from regtest.ours.workers import InlineWorkers, Workers
+from regtest.process import discard_directory
+from regtest.processor import SupportAnswer
+from regtest.proxy import RpcProxy
+from withdrawals.bootstrap import Parts
+from withdrawals.config import load_config
+from withdrawals.core.amounts import format_btc
+from withdrawals.core.model import Attempt, Withdrawal
+from withdrawals.core.types import Network, parse_request_id
+from withdrawals.errors import NotAllowed, UnknownId
+from withdrawals.explain import Story
+from withdrawals.processor import Processor
+from withdrawals.signing.keyfile import load_key_file
+
+_KEYS_TRIED: Final = 40
+_BRANCHES: Final = 2
+_BIRTHDAY_BURIED: Final = 20
+
+
+class PaidByRetry(Exception):
+    """`retry` returned instead of raising: our processor has a hole."""
+
+
+class OurProcessor:
+    """One processor with a wallet, a ledger and a journal of its own, on one node.
+
+    `kinds` are the address types that its wallet has keys for, change going to the first. `through` puts a proxy
+    between it and the node. Real processes need `redis_url`.
+    """
+
+    name = "withdrawals"
+
+    def __init__(
+        self,
+        node: Bitcoind,
+        *,
+        kinds: Sequence[str] = ("bech32",),
+        workers: Workers | None = None,
+        through: RpcProxy | None = None,
+        redis_url: str | None = None,
+        signing: Signing = Signing.SOUND,
+    ) -> None:
+        self._workers: Workers = workers or InlineWorkers()
+        if self._workers.uses_redis and redis_url is None:
+            raise ValueError("worker processes are woken through Redis: give its address")
+        self.premises = make_premises(
+            node,
+            kinds=kinds,
+            through=through,
+            redis_url=redis_url if self._workers.uses_redis else None,
+            signing=signing,
+            resend_interval_s=self._workers.resend_interval_s,
+        )
+        self.parts = Parts(load_config(self.premises.config))
+        self.api = Processor(self.parts)
+        self._birthday: int | None = None
+
+    def start(self) -> None:
+        """Make the ledger, if there is none yet, and start the workers."""
+        tip = self.parts.chain.fetch_tip().block.height
+        if self._birthday is None:
+            # Below every reorg that a story makes: a block that another story's reorg undid would be no beginning.
+            self._birthday = max(0, tip - _BIRTHDAY_BURIED)
+        self.api.init(birthday_height=self._birthday)
+        self._workers.start(self.premises)
+
+    def stop(self) -> None:
+        """End the workers; ledger, keys and journal stay."""
+        self._workers.stop()
+
+    def close(self, *, failed: bool = False) -> None:
+        """Stop for good and delete everything, unless it is to be kept."""
+        try:
+            self.stop()
+            self.api.close()
+        finally:
+            discard_directory(self.premises.directory, failed=failed)
+
+    def deposit_address(self, kind: str) -> str:
+        """A new address of its wallet."""
+        return self.api.address(wallet=self.premises.kinds.index(kind))
+
+    def enqueue(self, request_id: str, address: str, sats: int) -> None:
+        """Accept a withdrawal."""
+        self.api.enqueue(request_id, address, sats=sats)
+
+    def tick(self) -> None:
+        """Let its workers do what waits."""
+        self._workers.round(self.parts)
+
+    def status(self, request_id: str) -> str:
+        """The state, in the ledger's word."""
+        return self._read(request_id)[0].state
+
+    def support_retry(self, request_id: str) -> SupportAnswer:
+        """Press the button, which never pays, and pass on why not. Raises `PaidByRetry` if it did something else."""
+        try:
+            self.api.retry(request_id)
+        except NotAllowed as refusal:
+            return SupportAnswer(paid_again=False, words=f"refused: {str(refusal).removeprefix('retry: ')}")
+        raise PaidByRetry(request_id)
+
+    def signed_transactions(self, request_id: str) -> list[bytes]:
+        """All that its signer ever returned for the withdrawal, fit to send or not."""
+        return [attempt.raw for attempt in self._read(request_id)[1]]
+
+    def what_it_believes(self, request_id: str) -> str:
+        """What became of its coins, who was paid, and its state."""
+        story = self.api.show(request_id)
+        if story.payments:
+            return _paid(story)
+        coins = "; ".join(f"coin {coin.outpoint} is {coin.fate}" for coin in story.coins)
+        return f"{story.withdrawal.state}: {coins}" if coins else str(story.withdrawal.state)
+
+    # ------------------------------------------------------------------------------------- what only the harness asks
+
+    def refusals(self, request_id: str) -> list[str]:
+        """Why what the signer returned was never sent, for each transaction that was not."""
+        return [attempt.refusal for attempt in self._read(request_id)[1] if attempt.refusal]
+
+    def complaints(self) -> list[str]:
+        """Everything that its own audit finds wrong with its books, as sentences."""
+        return [str(finding) for finding in self.api.audit().findings]
+
+    def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
+        """The secrets that sign for these outputs: a careless owner's second signer has them too."""
+        keys = load_key_file(self.premises.keys, Network.REGTEST)
+        wanted = {prevout.script for prevout in prevouts}
+        return [
+            keys.secret_of(own)
+            for wallet in range(len(self.premises.kinds))
+            for branch in range(_BRANCHES)
+            for own in keys.wallet.own_scripts(wallet, branch, 0, _KEYS_TRIED)
+            if own.script in wanted
+        ]
+
+    def _read(self, request_id: str) -> tuple[Withdrawal, tuple[Attempt, ...]]:
+        """The withdrawal, and every attempt to pay it: from the ledger, for a whole story takes longer to tell."""
+        with self.parts.ledger.read() as view:
+            withdrawal = view.find_request(parse_request_id(request_id))
+            if withdrawal is None:
+                raise UnknownId(f"request_id: no withdrawal {request_id!r}")
+            batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+        if batch is None:
+            return withdrawal, ()
+        paying = {plan.number for plan in batch.plans if withdrawal.id in plan.withdrawal_ids}
+        return withdrawal, tuple(a for a in batch.attempts if a.plan_number in paying)
+
+
+def _paid(story: Story) -> str:
+    spends = [f"coin {coin.outpoint} {coin.fate}" for coin in story.coins]
+    verdicts = [verdict.rpartition(": ")[2] for verdict in story.verdicts]
+    sats = sum(payment.sats for payment in story.payments)
+    what = f"{'; '.join(spends)}: {' and '.join(verdicts)}"
+    return f"{what}, pays {format_btc(sats)}"

@@ -1,0 +1,78 @@
+"""Stories of a signer that pads, as Mt.Gox's did: what the lint stops, and what tracking is worth where it does not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from regtest.malleate import ids_of
+from regtest.ours import Signing
+from regtest.scenarios.model import Naive, Outcome, Scenario
+from regtest.scenarios.stage import Stage
+from regtest.scenarios.twins import COIN, OWED_SATS
+
+_CLASS: Final = "T03R"
+
+
+def padded_and_refused(stage: Stage) -> None:
+    """Nobody ever sees the bytes: they are kept, and the coins stay reserved for them."""
+    raw = stage.begin(OWED_SATS, COIN)
+    stage.ask()
+    stage.complain()
+    known = ids_of(raw).txid in stage.network.rpc.getrawmempool()
+    stage.tell("the network", "HAS IT" if known else "has never seen it")
+    stage.curtain()
+
+
+def padded_and_leaked(stage: Stage) -> None:
+    """The bytes were kept back, and somebody got hold of them all the same."""
+    raw = stage.begin(OWED_SATS, COIN)
+    stage.ask()
+    stage.attack(_CLASS, raw, "the bytes leak; un-padded")
+    stage.work()
+    stage.ask()
+    stage.complain()
+    stage.curtain()
+
+
+def unpadded_by_anyone(stage: Stage) -> None:
+    """No node relays what was signed; anybody can strip the padding, and what is left is standard."""
+    raw = stage.begin(OWED_SATS, COIN)
+    stage.ask()
+    stage.attack(_CLASS, raw)
+    stage.work()
+    stage.ask()
+    if stage.complain():
+        stage.attack(_CLASS, stage.signed[-1], "and does it again")
+    stage.curtain()
+
+
+PADDED_AND_REFUSED: Final = Scenario(
+    name="padded-refused",
+    title="Our own signer made to pad: the lint refuses, and nothing is sent",
+    covers=("T03a",),
+    moral="What fails the lint is kept: it counts as signed, its coins stay reserved, and a person is called.",
+    play=padded_and_refused,
+    naive=Naive.NOT_APPLICABLE,
+    ours=Outcome.REFUSED,
+    signing=Signing.PADDED,
+)
+
+PADDED_AND_LEAKED: Final = Scenario(
+    name="padded-leaked",
+    title="The refused bytes leak, and a stranger un-pads and mines them",
+    covers=("T03a", "T03R"),
+    moral="This is why refused bytes are kept: the payment that they made is seen, and is the only one.",
+    play=padded_and_leaked,
+    naive=Naive.NOT_APPLICABLE,
+    signing=Signing.PADDED,
+)
+
+UNPADDED: Final = Scenario(
+    name="unpadded",
+    title="The authentic Mt.Gox form: padded originals, un-padded by anyone (for us: without the lint)",
+    covers=("T03R", "P1"),
+    moral="Even with the first lock forced open, watching coins is enough to pay once.",
+    play=unpadded_by_anyone,
+    naive=Naive.MUST_LOSE,
+    signing=Signing.PADDED_UNCHECKED,
+)

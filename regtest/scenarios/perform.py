@@ -1,0 +1,78 @@
+"""Playing one story to one processor, and asking the chain what came of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from regtest.malleate import TransactionIds, ids_of
+from regtest.network import Network
+from regtest.oracle import ChainPayment
+from regtest.proxy import RpcProxy
+from regtest.report.results import Result, outcome_of, verdict_of
+from regtest.scenarios.model import Outcome, Scenario
+from regtest.scenarios.side import Side
+from regtest.scenarios.stage import Moment, Stage
+
+log = logging.getLogger("regtest.story")
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """One story with one processor: the row for the report, the moments, and what went wrong beside the money.
+
+    A trouble is never part of the outcome, which is the chain's alone, but a run with one has not passed.
+    """
+
+    result: Result
+    moments: tuple[Moment, ...]
+    troubles: tuple[str, ...]
+    seconds: float
+
+
+def perform(scenario: Scenario, network: Network, side: Side, proxy: RpcProxy | None = None) -> Performance:
+    """Play it. A story that breaks off is a trouble; what the chain holds by then is counted all the same."""
+    began = time.monotonic()
+    log.info("[%s] begins: %s.", side.processor.name, scenario.title)
+    stage = Stage(network, side, scenario.coins, proxy)
+    troubles: list[str] = []
+    try:
+        scenario.play(stage)
+    except Exception as error:
+        # Whatever it was: it fails the run, and the stories after this one are told all the same.
+        log.exception("[%s] the story breaks off", side.processor.name)
+        troubles.append(f"the story breaks off: {type(error).__name__}: {error}")
+    result = _result_of(scenario, stage)
+    if not troubles:
+        requests = [customer.request_id for customer in stage.customers]
+        troubles += side.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)
+    for trouble in troubles:
+        log.error("[%s] %s.", side.processor.name, trouble)
+    return Performance(result, tuple(stage.moments), tuple(troubles), time.monotonic() - began)
+
+
+def _result_of(scenario: Scenario, stage: Stage) -> Result:
+    payments = {customer.request_id: tuple(stage.payments_of(customer)) for customer in stage.customers}
+    signed = list(dict.fromkeys(raw for customer in stage.customers for raw in stage.signed_for(customer)))
+    refused = bool(payments) and all(stage.side.has_refused(request_id) for request_id in payments)
+    owed_and_paid = [(c.sats, [p.sats for p in payments[c.request_id]]) for c in stage.customers]
+    everything = sorted((p for found in payments.values() for p in found), key=lambda p: (p.height, p.txid, p.vout))
+    return Result(
+        scenario=scenario.name,
+        title=scenario.title,
+        covers=scenario.covers,
+        processor=stage.side.processor.name,
+        owed_sats=stage.owed_sats,
+        payments=tuple(everything),
+        outcome=outcome_of(owed_and_paid, refused=refused),
+        signed_txids=tuple(ids_of(raw).txid for raw in signed),
+        verdict=verdict_of(_paying(stage.network, everything), [ids_of(raw) for raw in signed]),
+    )
+
+
+def _paying(network: Network, payments: Sequence[ChainPayment]) -> list[TransactionIds]:
+    """The ids of the transactions that paid, from the bytes in their blocks."""
+    found = dict.fromkeys((p.txid, p.block) for p in payments)
+    return [ids_of(bytes.fromhex(network.rpc.getrawtransaction(txid, 0, block))) for txid, block in found]

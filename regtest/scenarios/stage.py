@@ -1,0 +1,189 @@
+"""The stage of a story: customers, a processor, an attacker and a chain, and every step of theirs told in a sentence.
+
+What happens is written down twice: as log lines, and as *moments*, label and words, which a report puts side by side
+for two processors. Nothing here decides who won; `curtain` does, by asking the chain.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from regtest.funding import script_of
+from regtest.malleate import ids_of
+from regtest.malleate.transaction import parse_transaction
+from regtest.network import Network
+from regtest.oracle import ChainPayment, payments_to
+from regtest.proxy import RpcProxy
+from regtest.rpc import btc_of
+from regtest.scenarios.attacker import Attacker
+from regtest.scenarios.side import Side
+
+log = logging.getLogger("regtest.story")
+
+ANCHOR_DEPTH: Final = 6
+"""Our processor builds on nothing shallower."""
+FINAL_DEPTH: Final = 6
+ATTEMPTS_POSSIBLE: Final = 2
+"""How many times the wallet could pay: the coins for a second payment are always there."""
+
+OWED, SIGNED, ATTACK, ASKED, RETRY, ON_CHAIN = (
+    "customer is owed",
+    "signed",
+    "attacker re-encodes it",
+    '"is it confirmed?"',
+    "support clicks retry",
+    "customer has on chain",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One step of a story as a report shows it; ids are whole."""
+
+    label: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Somebody who is owed `sats` under one request id, at an address that nobody else uses."""
+
+    request_id: str
+    address: str
+    script_hex: str
+    sats: int
+
+
+@dataclass
+class Stage:
+    """One story being played to one processor."""
+
+    network: Network
+    side: Side
+    coins: tuple[str, ...]
+    proxy: RpcProxy | None = None
+    customers: list[Customer] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.start_height = self.network.height
+        self.attacker = Attacker(self.network, self.side)
+
+    @property
+    def customer(self) -> Customer:
+        """The customer of a story that has only one."""
+        [customer] = self.customers
+        return customer
+
+    @property
+    def signed(self) -> list[bytes]:
+        """Everything that was signed for the customer, oldest first."""
+        return self.signed_for(self.customer)
+
+    def signed_for(self, customer: Customer) -> list[bytes]:
+        """Everything that was signed for one customer, oldest first."""
+        return self.side.processor.signed_transactions(customer.request_id)
+
+    def tell(self, label: str, words: str) -> None:
+        """Write a moment down."""
+        log.info("[%s] %s: %s.", self.side.processor.name, label, words.removesuffix("."))
+        self.moments.append(Moment(label, words))
+
+    def tell_txid(self, label: str, words: str, raw: bytes) -> None:
+        """Write a moment down that ends in the txid of a transaction."""
+        self.tell(label, f"{words} {ids_of(raw).txid}")
+
+    # ------------------------------------------------------------------------------------------------- the beginning
+
+    def fund(self, *coin_sats: int) -> None:
+        """Give the wallet coins, one of each of the story's kinds for each payment it could make, and bury them."""
+        for _ in range(ATTEMPTS_POSSIBLE):
+            addresses = [self.side.processor.deposit_address(kind) for kind in self.coins]
+            self.network.fund_many(list(zip(addresses, coin_sats, strict=True)))
+        self.network.mine(ANCHOR_DEPTH)
+
+    def owe(self, sats: int, address: str | None = None) -> Customer:
+        """A customer asks for his money; the processor accepts."""
+        address = address or str(self.network.miner.getnewaddress())
+        script = script_of(self.network.rpc, address)
+        customer = Customer(f"payout-{len(self.customers) + 1:03d}", address, script, sats)
+        self.customers.append(customer)
+        self.side.processor.enqueue(customer.request_id, address, sats)
+        return customer
+
+    def begin(self, sats: int, *coin_sats: int) -> bytes:
+        """The usual beginning: coins, a customer, a round of work; what was signed for him."""
+        self.fund(*coin_sats)
+        self.owe(sats)
+        self.tell(OWED, f"{btc_of(sats)} BTC")
+        self.work()
+        raw = self.signed[-1]
+        self.tell(SIGNED, f"txid {ids_of(raw).txid}")
+        return raw
+
+    # ---------------------------------------------------------------------------------------------------- the middle
+
+    def attack(self, class_id: str, raw: bytes, label: str = ATTACK) -> bytes:
+        """The attacker re-encodes a transaction and has his twin mined; the twin."""
+        twin = self.attacker.twin_of(raw, class_id)
+        self.attacker.get_mined(twin, class_id)
+        ids, before = ids_of(twin), ids_of(raw)
+        self.tell(label, f"mined as {ids.txid}" if ids.txid != before.txid else f"txid stays, wtxid {ids.wtxid}")
+        return twin
+
+    def work(self) -> None:
+        """Let the processor do what waits."""
+        self.side.processor.tick()
+
+    def ask(self) -> None:
+        """Somebody asks whether it is confirmed; what he hears is what the processor goes by."""
+        self.tell(ASKED, self.side.is_it_confirmed(self.customer.request_id))
+
+    def complain(self) -> bool:
+        """The customer says that nothing arrived, and support clicks retry; whether it was paid again."""
+        before = self.signed
+        answer = self.side.processor.support_retry(self.customer.request_id)
+        if not answer.paid_again:
+            self.tell(RETRY, answer.words)
+            return False
+        again = self.signed[-1]
+        others = _outpoints(again).isdisjoint(frozenset().union(*map(_outpoints, before)))
+        self.tell(RETRY, f"signs {ids_of(again).txid} from {'other' if others else 'the same'} coins")
+        return True
+
+    def mine_what_waits(self) -> None:
+        """A block with everything in the mempool, and a round of work."""
+        self.network.mine()
+        self.work()
+
+    # ------------------------------------------------------------------------------------------------------- the end
+
+    def curtain(self) -> None:
+        """Everything that waits is mined and buried, and the processor sees it."""
+        self.network.mine(FINAL_DEPTH)
+        self.work()
+        paid = self.paid_sats
+        words = {True: "paid once", False: "PAID TWICE" if paid > self.owed_sats else "not paid"}
+        self.tell(ON_CHAIN, f"{btc_of(paid)} BTC  {words[paid == self.owed_sats]}")
+
+    @property
+    def owed_sats(self) -> int:
+        """What all customers are owed together."""
+        return sum(customer.sats for customer in self.customers)
+
+    @property
+    def paid_sats(self) -> int:
+        """What all customers have on chain together."""
+        return sum(p.sats for c in self.customers for p in self.payments_of(c))
+
+    def payments_of(self, customer: Customer) -> Sequence[ChainPayment]:
+        """What one customer has on chain."""
+        return payments_to(self.network.rpc, customer.script_hex, self.start_height)
+
+
+def _outpoints(raw: bytes) -> frozenset[tuple[bytes, int]]:
+    """What a transaction spends."""
+    return frozenset((i.prevout.hash, i.prevout.n) for i in parse_transaction(raw).vin)
