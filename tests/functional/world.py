@@ -209,12 +209,17 @@ class World:
         """A fresh address that is the miner's: legacy, p2sh-segwit, bech32 or bech32m."""
         return str(self.network.miner.getnewaddress("", kind))
 
-    def request(self, request_id: str | None = None, *, sats: int = SATS, kind: str = "bech32") -> str:
-        """Enqueue a withdrawal to a fresh address; its request id. The same id again repeats the same body."""
+    def customer(self, request_id: str | None = None, *, sats: int = SATS, kind: str = "bech32") -> str:
+        """Somebody who wants to be paid at a fresh address, and the id that his request has or will have."""
         request_id = request_id or f"r{len(self.customers) + 1}"
         if request_id not in self.customers:
             address = self.customer_address(kind)
             self.customers[request_id] = Customer(address, script_of(self.network.rpc, address), sats)
+        return request_id
+
+    def request(self, request_id: str | None = None, *, sats: int = SATS, kind: str = "bech32") -> str:
+        """Enqueue a withdrawal to a fresh address; its request id. The same id again repeats the same body."""
+        request_id = self.customer(request_id, sats=sats, kind=kind)
         customer = self.customers[request_id]
         self.processor.enqueue(request_id, customer.address, sats=customer.sats)
         return request_id
