@@ -1,0 +1,32 @@
+"""Fixtures that need nothing running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bench import Bench
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Open processors on fake nodes: `make_bench(kind=PKH, policy=…)`; closed after the test."""
+    opened: list[Bench] = []
+
+    def make(**options: object) -> Bench:
+        folder = tmp_path / f"bench{len(opened)}"
+        folder.mkdir()
+        opened.append(Bench(folder, **options))  # type: ignore[arg-type] # a test's own words
+        return opened[-1]
+
+    yield make
+    for bench in opened:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    """A processor with P2WPKH keys on a fake node, without coins."""
+    return make_bench()
