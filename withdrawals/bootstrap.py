@@ -83,6 +83,10 @@ class Parts:
         """Facts from the node."""
         return self._wrapped("chain", NodeChain(self.rpc))  # type: ignore[return-value] # as above
 
+    def require_supported_node(self) -> None:
+        """Raise ConfigError for a node older than any that was tested."""
+        NodeChain(self.rpc).require_supported()
+
     @cached_property
     def broadcaster(self) -> Broadcaster:
         """Sends stored bytes to the node."""

@@ -7,72 +7,98 @@ whole number) and `btc` (a decimal string such as "0.001"): the unit is named, n
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from withdrawals.core.amounts import parse_btc, parse_sats
 from withdrawals.core.types import Network, Sats
-from withdrawals.errors import InvalidAmount, MalformedFile, TheirError
+from withdrawals.errors import InvalidAmount, MalformedFile, MalformedLine, TheirError
 from withdrawals.steps.request import Request, parse_request
 
+Problem: TypeAlias = tuple[int, str, str]
+"""Line number from 1 (0: the whole file), error code, message."""
 FIELDS: Final = frozenset({"request_id", "address", "sats", "btc"})
 BYTES_MAX: Final = 64 * 1024 * 1024
 ACCEPTED: Final = "a .csv file with a header line, or a .jsonl file, with request_id, address and sats or btc"
 
 
-def read_bulk(path: Path, network: Network) -> list[tuple[int, Request]]:
-    """(line number from 1, parsed request) of every line. Raises MalformedFile with every bad line."""
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What a file holds: the requests that parse, and every line that does not, each with its number from 1."""
+
+    path: str
+    parsed: tuple[tuple[int, Request], ...]
+    problems: tuple[Problem, ...]
+
+
+def read_bulk(path: Path, network: Network) -> Bulk:
+    """Read and parse every line; bad lines are in the answer. Raises MalformedFile where there are no lines to read."""
     text = _read(path)
     rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _jsonl_rows(text)
     parsed: list[tuple[int, Request]] = []
-    problems: list[tuple[int, str, str]] = []
+    problems: list[Problem] = []
     for line, row in rows:
         try:
             parsed.append((line, _request_of(row, network)))
         except TheirError as error:
             problems.append((line, error.code, str(error)))
-    if problems:
-        raise MalformedFile(str(path), tuple(problems))
-    if not parsed:
-        raise MalformedFile(str(path), ((1, "malformed_file", f"holds no request; accepted: {ACCEPTED}"),))
-    return parsed
+    if not parsed and not problems:
+        raise _no_bulk_file(path, f"holds no request; accepted: {ACCEPTED}")
+    return Bulk(str(path), tuple(parsed), tuple(problems))
 
 
 def _read(path: Path) -> str:
     if path.suffix.lower() not in {".csv", ".jsonl"}:
-        raise MalformedFile(
-            str(path), ((0, "malformed_file", f"the name ends in {path.suffix!r}; accepted: {ACCEPTED}"),)
-        )
+        raise _no_bulk_file(path, f"the name ends in {path.suffix!r}; accepted: {ACCEPTED}")
     try:
-        if path.stat().st_size > BYTES_MAX:
-            raise MalformedFile(str(path), ((0, "malformed_file", f"larger than {BYTES_MAX} bytes; split it"),))
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(BYTES_MAX + 1)
+        if len(raw) > BYTES_MAX:
+            raise _no_bulk_file(path, f"larger than {BYTES_MAX} bytes; split it")
+        return raw.decode("utf-8-sig")
     except OSError as error:
-        raise MalformedFile(str(path), ((0, "malformed_file", f"cannot be read: {error.strerror}"),)) from error
+        raise _no_bulk_file(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise MalformedFile(str(path), ((0, "malformed_file", f"is not UTF-8: {error.reason}"),)) from error
+        raise _no_bulk_file(path, f"is not UTF-8: {error.reason}") from error
+
+
+def _no_bulk_file(path: Path, why: str) -> MalformedFile:
+    return MalformedFile(str(path), ((0, MalformedFile.code, why),))
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:
-    reader = csv.DictReader(text.splitlines(), strict=True, restkey="(too many fields)")
-    missing = {"request_id", "address"} - set(reader.fieldnames or ())
-    if missing or not {"sats", "btc"} & set(reader.fieldnames or ()):
-        raise MalformedFile(str(path), ((1, "malformed_file", f"the header line must name: {ACCEPTED}"),))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
     try:
+        header = next(reader, [])
+        _check_header(path, header)
         for row in reader:
-            yield reader.line_num, {k: v for k, v in row.items() if v not in {None, ""}}
+            if len(row) == len(header):
+                yield reader.line_num, {name: cell for name, cell in zip(header, row, strict=True) if cell}
+            elif row:
+                yield reader.line_num, f"has {len(row)} fields, the header line {len(header)}"
     except csv.Error as error:
-        yield reader.line_num, f"is not CSV: {error}"
+        # From here on no line can be told from the next.
+        yield reader.line_num, f"is not CSV, and nothing after it was read: {error}"
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    complete = {"request_id", "address"} <= set(header) and {"sats", "btc"} & set(header)
+    if not complete or len(set(header)) != len(header) or set(header) - FIELDS:
+        raise _no_bulk_file(path, f"the header line is {','.join(header)!r}; accepted: {ACCEPTED}, each once")
 
 
 def _jsonl_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Only a line feed ends a line: JSON may hold other characters that Python takes for line ends.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_float=_no_float)
+            row = json.loads(line, parse_float=_no_float, object_pairs_hook=_no_repeats)
         except (ValueError, RecursionError) as error:
             yield number, f"is not JSON: {error}"
             continue
@@ -81,6 +107,13 @@ def _jsonl_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:
 
 def _no_float(text: str) -> object:
     raise ValueError(f"{text} is a number with a fraction; write sats as a whole number, or btc as a string")
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
 
 
 def _request_of(row: Mapping[str, object] | str, network: Network) -> Request:
@@ -102,9 +135,3 @@ def _sats_of(row: Mapping[str, object]) -> Sats:
     if ("sats" in row) == ("btc" in row):
         raise InvalidAmount("amount", {k: row[k] for k in ("sats", "btc") if k in row}, "exactly one of sats and btc")
     return parse_sats(row["sats"], "sats") if "sats" in row else parse_btc(row["btc"], "btc")
-
-
-class MalformedLine(TheirError):
-    """A line of a bulk file is no request at all."""
-
-    code = "malformed_line"

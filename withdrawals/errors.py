@@ -10,6 +10,8 @@
     |   |-- NotAllowed                 not_allowed: the lifecycle forbids it (cancel after asking, ...)
     |   |-- MissingReason              missing_reason
     |   |-- MalformedFile              malformed_file: carries every bad line
+    |   |-- MalformedLine              malformed_line: a line of such a file is no request at all
+    |   |-- OutOfRange                 out_of_range: a number that is no amount (a position, a feerate, a height)
     |   `-- ConfigError                bad_config
     |-- WorldError                     the world is not as it must be; nothing was done, try later or call ops
     |   |-- NodeUnavailable            node_unavailable: no connection, or not ready
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from withdrawals.core.model import JournalLine
 
 T = TypeVar("T")
+_SHOWN_CHARACTERS = 200
+_SHOWN_LINES = 20
 
 
 class WithdrawalsError(Exception):
@@ -61,7 +65,10 @@ class FieldError(TheirError):
 
     def __init__(self, field: str, value: object, accepted: str) -> None:
         self.field, self.value, self.accepted = field, value, accepted
-        super().__init__(f"{field}: {value!r} is not acceptable; accepted: {accepted}")
+        shown = repr(value)
+        if len(shown) > _SHOWN_CHARACTERS:  # a message is read in a log, where a pasted file helps nobody
+            shown = f"{shown[:_SHOWN_CHARACTERS]}... ({len(shown)} characters)"
+        super().__init__(f"{field}: {shown} is not acceptable; accepted: {accepted}")
 
 
 class InvalidId(FieldError):
@@ -155,9 +162,23 @@ class MalformedFile(TheirError):
 
     def __init__(self, path: str, problems: tuple[tuple[int, str, str], ...]) -> None:
         self.path, self.problems = path, problems
-        """problems: (line number from 1, error code, message) of every bad line."""
-        listed = "; ".join(f"line {number}: [{code}] {message}" for number, code, message in problems)
-        super().__init__(f"{path}: {len(problems)} bad line(s), nothing stored: {listed}")
+        """problems: (line number from 1, or 0 for the whole file; error code; message), all of them."""
+        listed = [f"line {n}: [{code}] {message}" if n else message for n, code, message in problems[:_SHOWN_LINES]]
+        more = len(problems) - len(listed)
+        listed += [f"and {more} more"] if more else []
+        super().__init__(f"{path}: {len(problems)} problem(s), nothing stored: {'; '.join(listed)}")
+
+
+class MalformedLine(TheirError):
+    """A line of a bulk file is no request at all."""
+
+    code = "malformed_line"
+
+
+class OutOfRange(FieldError):
+    """A number that is no amount is not within its bounds."""
+
+    code = "out_of_range"
 
 
 class ConfigError(TheirError):

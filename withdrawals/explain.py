@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from withdrawals.core.addresses import parse_address
 from withdrawals.core.customer import CUSTOMER
@@ -24,6 +26,8 @@ from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, Withdr
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
 from withdrawals.ports import LedgerView
+
+_SHOWN_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +58,35 @@ class Story:
     events: tuple[Event, ...]
 
 
-def why(view: LedgerView, name: str, network: Network, policy: Policy) -> tuple[Story, ...]:
+def why(view: LedgerView, name: object, network: Network, policy: Policy) -> tuple[Story, ...]:
     """The stories of everything that goes by this name, in request order. Raises UnknownId.
 
     A name: a request id, an id of ours, an address, an outpoint, any txid, wtxid or ntxid ever signed or seen.
     """
-    found = _resolve(view, name.strip(), network)
+    found = _resolve(view, name.strip(), network) if isinstance(name, str) else {}
     if not found:
+        shown = repr(name)[:_SHOWN_CHARACTERS]
         raise UnknownId(
-            f"{name!r} is nothing in this ledger; accepted: a request id, w-… or b-… id, address, txid:vout, or any "
+            f"{shown} is nothing in this ledger; accepted: a request id, w-… or b-… id, address, txid:vout, or any "
             f"txid or wtxid that was ever signed or seen"
         )
-    return tuple(_tell(view, w, policy) for w in sorted(found.values(), key=lambda w: w.seq))
+    return tuple(tell(view, w, policy) for w in sorted(found.values(), key=lambda w: w.seq))
 
 
 def _resolve(view: LedgerView, name: str, network: Network) -> dict[WithdrawalId, Withdrawal]:
-    by_id = view.find_request(RequestId(name)) or view.find_withdrawal(WithdrawalId(name))
-    if by_id is not None:
-        return {by_id.id: by_id}
-    batches = {BatchId(name)} | _batches_of_outpoint(view, name) | _batches_of_transaction(view, name)
-    found = [w for b in batches for batch in [view.load_batch(b)] if batch is not None for w in batch.withdrawals]
-    with suppress(TheirError):  # where it is no address, the other readings stand
+    """Every reading of the name counts: a request id may look like a txid, or like an id of ours."""
+    by_id = (view.find_request(RequestId(name)), view.find_withdrawal(WithdrawalId(name)))
+    found = [w for w in by_id if w is not None]
+    found += _withdrawals_in(view, {BatchId(name)} | _batches_of_transaction(view, name))
+    with suppress(TheirError):  # where it is no outpoint, or no address, the other readings stand
+        found += _withdrawals_of_outpoint(view, parse_outpoint(name))
+    with suppress(TheirError):
         found += view.find_withdrawals_to(parse_address(name, network))
     return {w.id: w for w in found}
 
 
-def _batches_of_outpoint(view: LedgerView, name: str) -> set[BatchId]:
-    try:
-        outpoint = parse_outpoint(name)
-    except TheirError:
-        return set()
-    found = {p.batch_id for p in view.load_plans_spending([outpoint])}
-    holder = view.load_reservations().get(outpoint)
-    return found | ({holder} if holder is not None else set())
+def _withdrawals_in(view: LedgerView, batch_ids: Collection[BatchId]) -> list[Withdrawal]:
+    return [w for i in batch_ids for batch in [view.load_batch(i)] if batch is not None for w in batch.withdrawals]
 
 
 def _batches_of_transaction(view: LedgerView, name: str) -> set[BatchId]:
@@ -95,7 +95,25 @@ def _batches_of_transaction(view: LedgerView, name: str) -> set[BatchId]:
     return {p.batch_id for p in view.load_plans_spending(prevouts)} if prevouts else set()
 
 
-def _tell(view: LedgerView, withdrawal: Withdrawal, policy: Policy) -> Story:
+def _withdrawals_of_outpoint(view: LedgerView, outpoint: OutPoint) -> list[Withdrawal]:
+    """Those whose batch spends this coin, and the one that this output pays, or will once it is in a block."""
+    spending = _withdrawals_in(view, {p.batch_id for p in view.load_plans_spending([outpoint])})
+    candidates = _withdrawals_in(view, _batches_of_transaction(view, outpoint.txid))
+    paid: set[WithdrawalId | None] = {
+        p.withdrawal_id for p in view.load_payments([w.id for w in candidates]) if _is_at(p, outpoint)
+    }
+    for tx in view.load_transactions([outpoint.txid]):
+        planned = [p.outputs for p in view.load_plans_spending(tx.prevouts) if p.ntxid == tx.ntxid]
+        paid |= {o[outpoint.vout].withdrawal_id for o in planned if outpoint.vout < len(o)}
+    return [*spending, *(w for w in candidates if w.id in paid)]
+
+
+def _is_at(payment: Payment, outpoint: OutPoint) -> bool:
+    return (payment.txid, payment.vout) == (outpoint.txid, outpoint.vout)
+
+
+def tell(view: LedgerView, withdrawal: Withdrawal, policy: Policy) -> Story:
+    """The story of one withdrawal, from one snapshot."""
     batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
     tip = view.load_tip()
     height = 0 if tip is None else tip.height

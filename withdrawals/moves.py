@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from withdrawals.core.lifecycle import check_abandon, check_unbatch
 from withdrawals.core.model import Batch, BatchState, PlanState, Withdrawal, WithdrawalState
-from withdrawals.errors import MissingReason, ensure
+from withdrawals.errors import MissingReason
 from withdrawals.ports import LedgerTx
 
 REASON_LENGTH_MIN: Final = 3
+REASON_LENGTH_MAX: Final = 1_000
 
 
-def check_reason(reason: str) -> str:
-    """A reason is at least three visible characters; returned without its margins. Raises MissingReason."""
-    if len(reason.strip()) < REASON_LENGTH_MIN:
-        raise MissingReason("reason: what changes state by hand needs a reason of at least three characters")
-    return reason.strip()
+def check_reason(reason: object) -> str:
+    """A reason is a few printable words; returned without its margins. Raises MissingReason."""
+    words = reason.strip() if isinstance(reason, str) else ""
+    if not REASON_LENGTH_MIN <= len(words) <= REASON_LENGTH_MAX or not words.isprintable():
+        raise MissingReason(
+            f"reason: what changes state by hand needs one; accepted: {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} "
+            f"printable characters"
+        )
+    return words
 
 
 def move_by_hand(tx: LedgerTx, withdrawal: Withdrawal, to: WithdrawalState, *, who: str, why: str, at: int) -> None:
@@ -41,12 +47,12 @@ def give_up_unasked_plan(tx: LedgerTx, withdrawal: Withdrawal, *, who: str, why:
 
 def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
     """Give a batch up whose signer was never asked: its coins are free, its withdrawals wait in the queue again."""
-    ensure(not any(p.asked for p in batch.plans), f"{batch.id}: a plan that was shown to a signer is never abandoned")
+    abandoned = check_abandon(batch)
     for plan in batch.plans:
         tx.set_plan_state(batch.id, plan.number, PlanState.ABANDONED, at=at)
-    tx.set_batch_state(batch.id, BatchState.ABANDONED)
+    tx.set_batch_state(batch.id, abandoned)
     tx.release_reservations(batch.id, None, at=at)
     for withdrawal in batch.withdrawals:
-        tx.set_withdrawal(withdrawal.id, state=WithdrawalState.QUEUED)
+        tx.set_withdrawal(withdrawal.id, state=check_unbatch(withdrawal))
         tx.append_event("withdrawal.queued", at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch.id)
     tx.append_event("batch.abandoned", at=at, who=who, why=why, batch_id=batch.id)

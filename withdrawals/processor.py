@@ -10,21 +10,21 @@ Nothing here needs the keys: plans are made and signed by worker processes, whic
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from withdrawals.bootstrap import Parts, create_schema, refuse_optimised_python
 from withdrawals.bulk import read_bulk
 from withdrawals.config import Config, load_config
 from withdrawals.core.addresses import address_of
-from withdrawals.core.amounts import parse_btc, parse_sats
 from withdrawals.core.model import BreakerCause, Coin, Event, Identity, Withdrawal, WithdrawalState
-from withdrawals.core.types import BatchId, Feerate, OutPoint, RequestId, Sats, parse_request_id
-from withdrawals.errors import ConfigError, InvalidAmount, NotAllowed, UnknownId
-from withdrawals.explain import Story, why
+from withdrawals.core.types import BatchId, Feerate, OutPoint, parse_request_id
+from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
+from withdrawals.explain import Story, tell, why
+from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_who, parse_whole
+from withdrawals.ports import LedgerView
 from withdrawals.status import Status, load_status
 from withdrawals.steps import audit as audit_step
 from withdrawals.steps import bump as bump_step
@@ -34,7 +34,12 @@ from withdrawals.steps.audit import AuditReport
 from withdrawals.steps.bump import Bumped
 
 RECEIVE: Final = 0
-EVENTS_MAX: Final = 10_000
+ROWS_MAX: Final = 10_000
+"""The most that one call lists; page on from the last `seq`."""
+HEIGHT_MAX: Final = 2**31 - 1
+"""Core stores heights as signed 32-bit numbers."""
+SEQ_MAX: Final = 2**63 - 1
+"""The largest number that a ledger can count to."""
 
 
 def open_processor(config: Config | str | Path | None = None) -> Processor:
@@ -70,18 +75,21 @@ class Processor:
         The same id with the same scriptPubKey and satoshis returns the first answer for ever; with another body it
         raises DuplicateRequest. Exactly one of `sats` (an int) and `btc` (a decimal string) names the amount.
         """
-        parsed = request.parse_request(request_id, address, _amount(sats, btc), self._network)
+        parsed = request.parse_request(request_id, address, parse_amount(sats, btc), self._network)
+        self._require_identity()
         return self._enqueue([parsed])[0]
 
     def enqueue_file(self, path: Path | str) -> tuple[Withdrawal, ...]:
         """Accept every request of a CSV or JSONL file, or none: MalformedFile carries every bad line."""
-        parsed = read_bulk(Path(path), self._network)
-        request.check_bulk(parsed, self._parts.ledger, str(path))
-        return self._enqueue([r for _, r in parsed])
+        self._require_identity()
+        bulk = read_bulk(parse_path(path), self._network)
+        problems = sorted([*bulk.problems, *request.find_bulk_problems(bulk.parsed, self._parts.ledger)])
+        if problems:
+            raise MalformedFile(bulk.path, tuple(problems))
+        return self._enqueue([r for _, r in bulk.parsed])
 
     def _enqueue(self, requests: list[request.Request]) -> tuple[Withdrawal, ...]:
         parts = self._parts
-        self._require_identity()
         stored = request.enqueue(requests, parts.ledger, parts.config.policy, parts.clock, parts.dice)
         parts.bell.ring("plan")
         return stored
@@ -89,17 +97,17 @@ class Processor:
     def cancel(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
         """Take a request back. Raises NotAllowed once a signer was asked: that signature stays valid for ever."""
         rid = parse_request_id(request_id)
-        return request.cancel(rid, self._parts.ledger, self._parts.clock, who=who or _login(), why=reason)
+        return request.cancel(rid, self._parts.ledger, self._parts.clock, who=parse_who(who), why=reason)
 
     def show(self, request_id: str) -> Story:
         """Where one withdrawal stands. Raises UnknownId."""
-        withdrawal = self._find(request_id)
-        return self.why(withdrawal.id)[0]
+        with self._parts.ledger.read() as view:
+            return tell(view, _find(view, request_id), self._parts.config.policy)
 
     def events(self, after: int = 0, *, limit: int = 1_000) -> tuple[Event, ...]:
         """The events after number `after`, oldest first, without gaps: poll with the last `seq` that you stored."""
-        if after < 0 or not 1 <= limit <= EVENTS_MAX:
-            raise InvalidAmount("after, limit", (after, limit), f"after from 0 up, limit from 1 to {EVENTS_MAX}")
+        after = parse_whole(after, "after", low=0, high=SEQ_MAX)
+        limit = parse_whole(limit, "limit", low=1, high=ROWS_MAX)
         with self._parts.ledger.read() as view:
             return view.load_events(after, limit=limit)
 
@@ -110,7 +118,7 @@ class Processor:
         with self._parts.ledger.read() as view:
             return why(view, name, self._network, self._parts.config.policy)
 
-    def retry(self, request_id: str) -> Story:
+    def retry(self, request_id: str) -> NoReturn:
         """Never pays: raises NotAllowed with the evidence, whatever the state.
 
         "It never arrived" is a question for `why`, and a payment that is not in a block is sent again, the same bytes,
@@ -124,6 +132,12 @@ class Processor:
     def init(self, *, birthday_height: int | None = None, who: str | None = None) -> Identity:
         """Create the ledger's schema and pin its chain and wallet for ever; again with the same changes nothing."""
         parts = self._parts
+        if birthday_height is not None:
+            birthday_height = parse_whole(birthday_height, "birthday_height", low=0, high=HEIGHT_MAX)
+        who = parse_who(who)
+        # The node is asked before anything is created: init on the wrong node leaves nothing behind.
+        parts.require_supported_node()
+        init_step.fetch_chain(parts.chain, self._network)
         create_schema(parts.config)
         return init_step.init(
             parts.ledger,
@@ -132,7 +146,7 @@ class Processor:
             parts.watched_wallet,
             network=self._network,
             birthday_height=birthday_height,
-            who=who or _login(),
+            who=who,
         )
 
     def status(self) -> Status:
@@ -145,7 +159,9 @@ class Processor:
         self, states: Collection[WithdrawalState | str] | None = None, *, after_seq: int = 0, limit: int = 1_000
     ) -> tuple[Withdrawal, ...]:
         """Withdrawals in request order, of these states or of all."""
-        wanted = None if states is None else {_state(s) for s in states}
+        wanted = parse_states(states)
+        after_seq = parse_whole(after_seq, "after_seq", low=0, high=SEQ_MAX)
+        limit = parse_whole(limit, "limit", low=1, high=ROWS_MAX)
         with self._parts.ledger.read() as view:
             return view.list_withdrawals(wanted, after_seq=after_seq, limit=limit)
 
@@ -159,8 +175,7 @@ class Processor:
         """A fresh address of the hot wallet, to send a refill to. `wallet`: which descriptor, 0 the first."""
         parts = self._parts
         self._require_identity()
-        if not 0 <= wallet < len(parts.wallet.descriptors):
-            raise ConfigError(f"wallet: {wallet} is not acceptable; accepted: 0 to {len(parts.wallet.descriptors) - 1}")
+        wallet = parse_whole(wallet, "wallet", low=0, high=len(parts.wallet.descriptors) - 1)
         with parts.ledger.begin() as tx:
             init_step.top_up_scripts(tx, parts.watched_wallet)
             own = tx.allocate_script(wallet, RECEIVE)
@@ -168,34 +183,35 @@ class Processor:
 
     def pause(self, *, reason: str, who: str | None = None) -> None:
         """Stop planning and signing; watching and re-sending go on."""
-        operate.pause(self._parts.ledger, self._parts.world, who=who or _login(), why=reason)
+        operate.pause(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
 
     def resume(self, *, reason: str, who: str | None = None) -> tuple[BreakerCause, ...]:
         """End a pause and close the breaker; refuses while a spend is unexplained or a batch conflicted."""
-        return operate.resume(self._parts.ledger, self._parts.world, who=who or _login(), why=reason)
+        return operate.resume(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
 
     def hold(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
         """Keep a queued request back."""
         rid = parse_request_id(request_id)
-        return request.hold(rid, self._parts.ledger, self._parts.clock, who=who or _login(), why=reason)
+        return request.hold(rid, self._parts.ledger, self._parts.clock, who=parse_who(who), why=reason)
 
     def release(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
         """Let a held request go on, past the limits on one withdrawal and on the day."""
         rid = parse_request_id(request_id)
-        return request.release(rid, self._parts.ledger, self._parts.clock, who=who or _login(), why=reason)
+        return request.release(rid, self._parts.ledger, self._parts.clock, who=parse_who(who), why=reason)
 
     def reject(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
         """Refuse a request that no signer was asked for."""
         rid = parse_request_id(request_id)
-        return request.reject(rid, self._parts.ledger, self._parts.clock, who=who or _login(), why=reason)
+        return request.reject(rid, self._parts.ledger, self._parts.clock, who=parse_who(who), why=reason)
 
     def bump(self, name: str, *, reason: str, feerate: int | None = None, who: str | None = None) -> Bumped:
         """Plan a replacement with a higher fee for a batch, named by its id or a request id. `feerate` in sat/kvB."""
         parts = self._parts
+        highest = parts.config.policy.limits.feerate_max
+        rate = None if feerate is None else Feerate(parse_whole(feerate, "feerate", low=1, high=highest))
         batch_id = self._batch_of(name)
-        rate = None if feerate is None else Feerate(feerate)
         done = bump_step.bump(
-            batch_id, parts.ledger, parts.fees, parts.world, who=who or _login(), why=reason, feerate=rate
+            batch_id, parts.ledger, parts.fees, parts.world, who=parse_who(who), why=reason, feerate=rate
         )
         parts.bell.ring("sign", done.batch_id)
         return done
@@ -206,7 +222,7 @@ class Processor:
 
     def backup(self, path: Path | str) -> Path:
         """A consistent copy of the ledger while others write. The keys' journal is not in it, on purpose."""
-        target = Path(path).absolute()
+        target = parse_path(path).absolute()
         self._parts.ledger.backup(target)
         return target
 
@@ -217,22 +233,23 @@ class Processor:
             if view.load_identity() is None:
                 raise ConfigError("ledger: was never initialised; run `withdrawals init` first")
 
-    def _find(self, request_id: str) -> Withdrawal:
-        rid: RequestId = parse_request_id(request_id)
+    def _batch_of(self, name: str) -> BatchId:
+        """The batch of this id, or of this request."""
+        rid = parse_request_id(name)
         with self._parts.ledger.read() as view:
-            found = view.find_request(rid)
+            if view.load_batch(BatchId(rid)) is not None:
+                return BatchId(rid)
+            found = _find(view, rid).batch_id
         if found is None:
-            raise UnknownId(f"request_id: no withdrawal {request_id!r}; accepted: an id that was enqueued")
+            raise NotAllowed(f"{name} is in no batch: there is nothing to bump")
         return found
 
-    def _batch_of(self, name: str) -> BatchId:
-        with self._parts.ledger.read() as view:
-            if view.load_batch(BatchId(name)) is not None:
-                return BatchId(name)
-        found = self._find(name).batch_id
-        if found is None:
-            raise NotAllowed(f"{name} is in no batch yet: there is nothing to bump")
-        return found
+
+def _find(view: LedgerView, request_id: object) -> Withdrawal:
+    found = view.find_request(parse_request_id(request_id))
+    if found is None:
+        raise UnknownId(f"request_id: no withdrawal {request_id!r}; accepted: an id that was enqueued")
+    return found
 
 
 def retry_answer(story: Story) -> str:
@@ -245,21 +262,3 @@ def retry_answer(story: Story) -> str:
             f"depth {story.depth}. Nothing is sent again."
         )
     return f"{withdrawal.request_id} is {withdrawal.state} and cannot be paid by a retry. {story.next_step}"
-
-
-def _amount(sats: int | None, btc: str | None) -> Sats:
-    if (sats is None) == (btc is None):
-        raise InvalidAmount("amount", (sats, btc), "exactly one of sats (an int) and btc (a decimal string)")
-    return parse_sats(sats, "sats") if sats is not None else parse_btc(btc, "btc")
-
-
-def _state(text: WithdrawalState | str) -> WithdrawalState:
-    try:
-        return WithdrawalState(text)
-    except ValueError:
-        raise UnknownId(f"state: {text!r} is not acceptable; accepted: {', '.join(WithdrawalState)}") from None
-
-
-def _login() -> str:
-    """The login name of whoever runs this, for the story."""
-    return getpass.getuser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
 from withdrawals.bootstrap import refuse_optimised_python
+from withdrawals.cli.printing import print_json
 from withdrawals.config import CONFIG_ENV, Config, load_config
-from withdrawals.errors import ConfigError, TheirError, WithdrawalsError, WorldError
+from withdrawals.errors import ConfigError, MalformedFile, TheirError, WithdrawalsError, WorldError
 from withdrawals.processor import Processor, open_processor
 
 EXIT_LOOK: Final = 1
@@ -58,18 +58,27 @@ class Context:
             yield processor
 
 
-def fail(error: WithdrawalsError, *, as_json: bool) -> None:
-    """Print the error and leave with its exit code."""
+def fail(error: WithdrawalsError, *, as_json: bool, **more: object) -> NoReturn:
+    """Print the error (as JSON with `more` beside it) and leave with its exit code."""
+    problems = error.problems if isinstance(error, MalformedFile) else ()
+    path = error.path if isinstance(error, MalformedFile) else ""
     if as_json:
-        problems = getattr(error, "problems", None)
         body: dict[str, object] = {"code": error.code, "message": str(error)}
-        if problems is not None:
+        if problems:
             body["problems"] = [{"line": n, "code": code, "message": words} for n, code, words in problems]
-        click.echo(json.dumps({"error": body}, indent=2, ensure_ascii=False))
-    click.echo(f"error [{error.code}]: {error}", err=True)
-    sys.exit(
-        EXIT_THEIRS if isinstance(error, TheirError) else EXIT_WORLD if isinstance(error, WorldError) else EXIT_OURS
-    )
+        print_json({"error": body, **more})
+    words = f"{path}: nothing stored, {len(problems)} problem(s):" if problems else str(error)
+    click.echo(f"error [{error.code}]: {words}", err=True)
+    for line, code, message in problems:
+        click.echo(f"  {f'line {line}' if line else 'file'}: [{code}] {message}", err=True)
+    sys.exit(exit_code_of(error))
+
+
+def exit_code_of(error: WithdrawalsError) -> int:
+    """3, 4 or 5, by whose mistake it is."""
+    if isinstance(error, TheirError):
+        return EXIT_THEIRS
+    return EXIT_WORLD if isinstance(error, WorldError) else EXIT_OURS
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -7,11 +7,14 @@ lifecycle forbids it · 4 the world is not as it must be · 5 our own mistake. A
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from withdrawals.cli import exchange, ops, processes, support
-from withdrawals.cli.context import Context, fail
+from withdrawals.cli.context import EXIT_OURS, Context, fail
 from withdrawals.errors import WithdrawalsError
 
 
@@ -34,9 +37,14 @@ for _module in (exchange, support, ops, processes):
             cli.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line; an error of ours becomes one line on standard error and an exit code."""
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line (by default this process's); an error becomes words on standard error and an exit code."""
+    given = sys.argv[1:] if words is None else list(words)
     try:
-        cli.main(standalone_mode=True)
+        cli.main(given, prog_name="withdrawals")
     except WithdrawalsError as error:
-        fail(error, as_json="--json" in sys.argv)
+        fail(error, as_json="--json" in given)
+    except Exception:  # noqa: BLE001 -- nobody is above; Python's own exit code would be taken for "ops should look"
+        traceback.print_exc()
+        sys.exit(EXIT_OURS)
+    sys.exit(0)

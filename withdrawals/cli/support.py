@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from withdrawals.cli.context import Context, json_option, pass_context
+from withdrawals.cli.context import Context, fail, json_option, pass_context
 from withdrawals.cli.printing import print_json, print_story
+from withdrawals.errors import NotAllowed
 
 
 @click.command("why")
@@ -28,8 +29,12 @@ def why_command(context: Context, name: str, *, as_json: bool) -> None:
 @json_option
 @pass_context
 def retry_command(context: Context, request_id: str, *, as_json: bool) -> None:
-    """Never pays: shows the evidence, says why not, and exits non-zero."""
+    """Never pays: shows the evidence, says why not, and exits with 3."""
     with context.processor() as processor:
+        story = processor.show(request_id)
         if not as_json:
-            print_story(processor.show(request_id), whole=True)
-        processor.retry(request_id)
+            print_story(story, whole=True)
+        try:
+            processor.retry(request_id)
+        except NotAllowed as refusal:
+            fail(refusal, as_json=as_json, evidence=story)

@@ -38,6 +38,7 @@ MAX_MONEY: Final = 21_000_000 * COIN
 """No amount above this is valid (Bitcoin Core, consensus/amount.h)."""
 
 _VOUT_MAX: Final = 0xFFFF_FFFF
+_VOUT = re.compile(r"[0-9]{1,10}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -81,24 +82,24 @@ class BlockRef:
     hash: BlockHash
 
 
-def parse_hash(text: str, what: str = "txid") -> str:
+def parse_hash(text: object, what: str = "txid") -> str:
     """64 hex digits, any case, to 64 lower-case ones. Raises `InvalidId`."""
-    lowered = text.strip().lower()
+    lowered = text.strip().lower() if isinstance(text, str) else ""
     if not _HEX64.fullmatch(lowered):
         raise InvalidId(what, text, "64 hexadecimal digits")
     return lowered
 
 
-def parse_outpoint(text: str) -> OutPoint:
+def parse_outpoint(text: object) -> OutPoint:
     """`txid:vout` to an OutPoint. Raises `InvalidId`."""
-    txid, colon, vout = text.strip().partition(":")
-    if not colon or not vout.isascii() or not vout.isdigit() or int(vout) > _VOUT_MAX:
+    txid, colon, vout = text.strip().partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon or not _VOUT.fullmatch(vout) or int(vout) > _VOUT_MAX:
         raise InvalidId("outpoint", text, "txid:vout, such as 64 hex digits, a colon and 0")
     return OutPoint(Txid(parse_hash(txid, "outpoint")), int(vout))
 
 
-def parse_request_id(text: str) -> RequestId:
+def parse_request_id(text: object) -> RequestId:
     """The exchange's id, taken literally (case matters, nothing is trimmed). Raises `InvalidId`."""
-    if not _REQUEST_ID.fullmatch(text):
+    if not isinstance(text, str) or not _REQUEST_ID.fullmatch(text):
         raise InvalidId("request_id", text, "1 to 128 printable ASCII characters without spaces")
     return RequestId(text)

@@ -132,10 +132,6 @@ class Wallet:
         """SHA-256 hex of the newline-joined public descriptors: which wallet this is, without any key."""
         return hashlib.sha256("\n".join(self.descriptors).encode()).hexdigest()
 
-    def kind_of(self, wallet: int) -> ScriptKind:
-        """The script kind of a descriptor; P2SH stands for P2SH-P2WPKH."""
-        return self._parsed[wallet].kind
-
     def own_scripts(self, wallet: int, branch: int, start: int, count: int) -> tuple[OwnScript, ...]:
         """`count` scripts of a branch from index `start`; about 0.13 ms each. InvariantBroken outside the wallet."""
         ensure(0 <= wallet < len(self.descriptors), f"no descriptor {wallet}")

@@ -98,6 +98,8 @@ def create_key_file(
         fd = create_private(path)
     except FileExistsError:
         raise ConfigError(f"{path} exists already, and keys are never overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be created: {error.strerror}") from error
     try:
         write_at(fd, text.encode("ascii"), 0)
         make_durable(fd)

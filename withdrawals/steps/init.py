@@ -8,9 +8,9 @@ from itertools import product
 from typing import Final
 
 from withdrawals.core.model import Identity, OwnScript
-from withdrawals.core.types import Network
-from withdrawals.errors import NotAllowed, WrongChain
-from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx
+from withdrawals.core.types import BlockHash, Network
+from withdrawals.errors import NotAllowed, OutOfRange, WrongChain
+from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, NodeTip
 
 BRANCHES: Final = (0, 1)
 """Receive and change."""
@@ -46,10 +46,12 @@ def init(
 
     `birthday_height`: the first block to follow; None: the node's present tip, for a wallet that never received a coin.
     """
-    node, genesis = chain.fetch_tip(), chain.fetch_hash(0)
-    if node.chain != network or genesis is None:
-        raise WrongChain(f"network: the node is on {node.chain}, the configuration says {network}")
-    birthday = node.block.height if birthday_height is None else birthday_height
+    node, genesis = fetch_chain(chain, network)
+    birthday = node.block.height
+    if birthday_height is not None:
+        birthday = birthday_height
+        if birthday > node.block.height:
+            raise OutOfRange("birthday_height", birthday, f"at most {node.block.height}, the height of the node's tip")
     wanted = Identity(network, genesis, wallet.fingerprint, birthday)
     with ledger.begin() as tx:
         known = tx.load_identity()
@@ -62,6 +64,14 @@ def init(
         tx.beat("init", at=now)
         top_up_scripts(tx, wallet)
     return wanted
+
+
+def fetch_chain(chain: ChainSource, network: Network) -> tuple[NodeTip, BlockHash]:
+    """The node's tip and its first block. Raises WrongChain unless the node is on this network."""
+    node, genesis = chain.fetch_tip(), chain.fetch_hash(0)
+    if node.chain != network or genesis is None:
+        raise WrongChain(f"network: the node is on {node.chain}, the configuration says {network}")
+    return node, genesis
 
 
 def _confirm(known: Identity, wanted: Identity, *, asked_birthday: int | None) -> Identity:

@@ -13,7 +13,7 @@ from withdrawals.core.limits import hold_reason_for
 from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
-from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, MalformedFile, TheirError, UnknownId
+from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, TheirError, UnknownId
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
 
@@ -48,11 +48,9 @@ def enqueue(
 
 
 def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice: Dice) -> Withdrawal:
-    earlier = _same_request(tx, request)
+    earlier = _find_earlier(tx, request)
     if earlier is not None:
         return earlier
-    if tx.find_own_script(request.script) is not None:
-        raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")
     reason = hold_reason_for(request.sats, policy, released=False)
     withdrawal = tx.insert_withdrawal(
         Withdrawal(
@@ -76,35 +74,35 @@ def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice:
     return withdrawal
 
 
-def _same_request(tx: LedgerView, request: Request) -> Withdrawal | None:
-    """The withdrawal that this id already names; another body under the same id is refused."""
-    earlier = tx.find_request(request.request_id)
+def _find_earlier(view: LedgerView, request: Request) -> Withdrawal | None:
+    """The withdrawal that this id already names; None: it is new. Raises DuplicateRequest, AddressIsOurs."""
+    earlier = view.find_request(request.request_id)
     if earlier is not None and (earlier.script, earlier.sats) != (request.script, request.sats):
         raise DuplicateRequest(
             f"request_id: {request.request_id!r} was used for {earlier.sats} sats to {earlier.address}; "
             f"accepted: the same scriptPubKey and amount, or another id"
         )
+    if earlier is None and view.find_own_script(request.script) is not None:
+        raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")
     return earlier
 
 
-def check_bulk(parsed: Sequence[tuple[int, Request]], ledger: Ledger, path: str) -> None:
-    """Every problem of a bulk file that only the ledger can see, reported together. Raises MalformedFile."""
+def find_bulk_problems(parsed: Sequence[tuple[int, Request]], ledger: Ledger) -> tuple[tuple[int, str, str], ...]:
+    """(line, code, message) of everything in a bulk file that only the ledger, or another line, shows to be wrong."""
     problems: list[tuple[int, str, str]] = []
-    bodies: dict[RequestId, tuple[int, ScriptPubKey, Sats]] = {}
+    first_lines: dict[RequestId, tuple[int, Request]] = {}
     with ledger.read() as view:
         for line, request in parsed:
+            first, same_id = first_lines.setdefault(request.request_id, (line, request))
+            if (same_id.script, same_id.sats) != (request.script, request.sats):
+                words = f"request_id: {request.request_id!r} has another body in line {first}"
+                problems.append((line, DuplicateRequest.code, words))
+                continue
             try:
-                _same_request(view, request)
-                if view.find_own_script(request.script) is not None:
-                    raise AddressIsOurs("address", request.address, "an address that is not the hot wallet's own")
+                _find_earlier(view, request)
             except TheirError as error:
                 problems.append((line, error.code, str(error)))
-            first = bodies.setdefault(request.request_id, (line, request.script, request.sats))
-            if first[1:] != (request.script, request.sats):
-                words = f"request_id: {request.request_id!r} has another body in line {first[0]}"
-                problems.append((line, DuplicateRequest.code, words))
-    if problems:
-        raise MalformedFile(path, tuple(problems))
+    return tuple(problems)
 
 
 def _load(tx: LedgerView, request_id: RequestId) -> Withdrawal:
@@ -149,8 +147,10 @@ def _by_hand(
     with ledger.begin() as tx:
         if to in {WithdrawalState.CANCELLED, WithdrawalState.REJECTED}:
             _check_memory(tx)
-        withdrawal = give_up_unasked_plan(tx, _load(tx, request_id), who=who, why=reason, at=clock.now())
-        if withdrawal.state is not to:
+        withdrawal = _load(tx, request_id)
+        if to is not WithdrawalState.QUEUED:
+            withdrawal = give_up_unasked_plan(tx, withdrawal, who=who, why=reason, at=clock.now())
+        if withdrawal.state is not to or (to is WithdrawalState.QUEUED and not withdrawal.released):
             _CHECKS[to](withdrawal)
             move_by_hand(tx, withdrawal, to, who=who, why=reason, at=clock.now())
         return _load(tx, request_id)
