@@ -13,7 +13,7 @@ from pathlib import Path
 from regtest.malleate import MALLEATORS, Prevout
 from tests.ledgers import fresh_path, url_of
 from tests.unit.fakes import BLOCK_S, FakeClock, FakeDice, FakeNode, SilentBell, customer_script
-from tests.unit.signing_orders import DESCRIPTORS, PKH, WPKH, write_key_file
+from tests.unit.signing_orders import DESCRIPTORS, PKH, WPKH, open_signer, write_key_file
 from withdrawals.bootstrap import Parts
 from withdrawals.config import Config, NodeConfig
 from withdrawals.core.addresses import address_of
@@ -23,6 +23,7 @@ from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId, Feerate, Network, OutPoint, Sats
 from withdrawals.ports import SignedAnswer, Signer, SigningOrder
 from withdrawals.signing.descriptors import parse_wallet
+from withdrawals.signing.hot import HotSigner
 from withdrawals.steps import init as init_step
 from withdrawals.steps import request as request_step
 from withdrawals.steps.broadcast import Sending, broadcast
@@ -104,6 +105,7 @@ class Bench:
         self.node, self.dice = FakeNode(FakeClock()), FakeDice()
         self.clock = self.node.clock
         self._opened: list[FakeParts] = []
+        self._others: list[HotSigner] = []
         write_key_file(folder / "keys", [DESCRIPTORS[kind]])
         self.open(fresh_path(folder), replace(policy, allow_malleable_coins=kind == PKH))
         self.init()
@@ -134,12 +136,22 @@ class Bench:
 
     def close(self) -> None:
         self.parts.close()
+        for signer in self._others:
+            signer.close()
 
     def spy(self, **around: Callable[..., object]) -> SpySigner:
         """Put a spy before the signer: `before` sees the order, `after` sees (and returns) the answer."""
         spy = SpySigner(self.parts.signer, **around)  # type: ignore[arg-type] # a test's own words
         self.signer = spy
         return spy
+
+    def another_signer(self) -> HotSigner:
+        """A second signer with the same keys and a journal of its own, which is what no one should have."""
+        folder = self.folder / f"another{len(self._others)}"
+        folder.mkdir()
+        write_key_file(folder / "keys", [DESCRIPTORS[self._kind]])
+        self._others.append(open_signer(folder))
+        return self._others[-1]
 
     # -------------------------------------------------------------------------------------------------------- steps
 
