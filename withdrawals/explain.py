@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.addresses import parse_address
+from withdrawals.core.amounts import format_btc
 from withdrawals.core.customer import CUSTOMER
 from withdrawals.core.model import (
     Attempt,
@@ -25,9 +26,11 @@ from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
+from withdrawals.money import load_money
 from withdrawals.ports import LedgerView
 
 _SHOWN_CHARACTERS: Final = 100
+_UNPAID: Final = frozenset({WithdrawalState.BATCHED, WithdrawalState.BROADCAST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +176,17 @@ def _bytes_of(view: LedgerView, spend: Spend) -> TxView | None:
 
 
 def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, depth: int, policy: Policy) -> str:
-    """What happens next, and when, in one sentence."""
+    """What happens next, and when, in one or two sentences."""
     stopped = _stopped_by(view)
+    if batch is not None and batch.state is BatchState.CONFLICTED and withdrawal.state in _UNPAID:
+        return "A coin of its batch went elsewhere: nothing is signed until an operator has looked (see status)."
     match withdrawal.state:
         case WithdrawalState.QUEUED:
-            words = (
-                f"Waits: {stopped}." if stopped else "Goes out with the next batch, within seconds if coins suffice."
-            )
+            words = f"Waits: {stopped}." if stopped else _next_of_queued(view, policy)
         case WithdrawalState.HELD:
             words = f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
         case WithdrawalState.BATCHED:
-            words = _next_of_batched(batch, stopped, policy)
+            words = _next_of_batched(withdrawal, batch, stopped, policy)
         case WithdrawalState.BROADCAST:
             again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
             words = f"{again} An operator may bump the fee."
@@ -196,15 +199,26 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
     return words
 
 
-def _next_of_batched(batch: Batch | None, stopped: str, policy: Policy) -> str:
-    if batch is not None and batch.state is BatchState.CONFLICTED:
-        return "A coin of its batch went elsewhere: nothing is signed until an operator has looked (see status)."
+def _next_of_queued(view: LedgerView, policy: Policy) -> str:
+    money = load_money(view, view.count_states(), policy)
+    if money.missing_sats:
+        missing = format_btc(money.missing_sats)
+        return f"Waits for coins: the queue needs a refill of {missing} BTC and fees. Then it goes out by itself."
+    if money.lacking_sats:
+        return "Waits for coins of ours that are in no block or not deep enough yet. Then it goes out by itself."
+    return "Goes out with the next batch, within seconds if the coins suffice for the fee too."
+
+
+def _next_of_batched(withdrawal: Withdrawal, batch: Batch | None, stopped: str, policy: Policy) -> str:
+    if batch is not None and batch.state is BatchState.SIGNED:
+        return f"Signed; the same bytes are sent every {policy.resend_interval_s} s until a node takes them."
     if any(a.refusal for a in (batch.attempts if batch is not None else ())):
         return "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
-    if any(a.sent_at is not None for a in (batch.attempts if batch is not None else ())):
-        again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
-        return f"Sent without a clear answer, so it may be in every mempool. {again}"
-    return f"Waits for its signature: {stopped}." if stopped else "Signed and sent within seconds."
+    if stopped:
+        return f"Waits for its signature: {stopped}."
+    if withdrawal.asked:
+        return "The signer was asked and has not answered yet; it is asked again. It cannot be cancelled any more."
+    return "Planned; it is signed and sent within seconds."
 
 
 def _stopped_by(view: LedgerView) -> str:

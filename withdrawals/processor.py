@@ -153,7 +153,8 @@ class Processor:
         """Queue, coins, tip, breaker, workers: what ops look at first. `attention` is empty when all is well."""
         parts = self._parts
         self._require_identity()
-        return load_status(parts.ledger, parts.chain, parts.config.policy, parts.clock)
+        node_url = parts.config.node.url
+        return load_status(parts.ledger, parts.chain, parts.config.policy, parts.clock, node_url=node_url)
 
     def list_withdrawals(
         self, states: Collection[WithdrawalState | str] | None = None, *, after_seq: int = 0, limit: int = 1_000

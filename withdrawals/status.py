@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from withdrawals.core.coin_selection import usable_coins
-from withdrawals.core.model import BreakerCause, WithdrawalState
+from withdrawals.core.amounts import format_btc
+from withdrawals.core.model import BreakerCause, Identity, WithdrawalState
 from withdrawals.core.policy import Policy
-from withdrawals.core.types import Feerate, Sats
+from withdrawals.core.types import Sats
 from withdrawals.errors import NodeRejected, NodeUnavailable
+from withdrawals.money import UNPAID, Money, load_money
 from withdrawals.ports import ChainSource, Clock, GateRow, Heartbeat, Ledger, NodeTip, StateCount
 
-UNPAID: Final = frozenset(
-    {WithdrawalState.QUEUED, WithdrawalState.HELD, WithdrawalState.BATCHED, WithdrawalState.BROADCAST}
-)
 HEARTBEAT_AGE_MAX_S: Final = 60
 """A process that has not beaten for this long is not counted as alive."""
 OLD_AFTER_S: Final = 3_600
 """A request that waits longer than this is worth a look."""
 LAG_BLOCKS_MAX: Final = 2
+INIT: Final = "init"
+"""The heartbeat of `init`, which is no process that could fall silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,72 +33,113 @@ class Status:
     spendable_sats: Sats
     """Coins that a plan may use now."""
     waiting_sats: Sats
-    """Coins of ours that may be used later: too shallow, immature, or without an anchor to ride along with."""
+    """Coins of ours that time will free: too shallow, immature, or without an anchor to ride along with."""
+    change_sats: Sats
+    """What batches under way will bring back once they are in a block."""
     reserved_sats: Sats
     """Coins that belong to batches under way."""
     missing_sats: Sats
-    """What the queue needs beyond what is spendable; fees come on top."""
+    """The refill that the queue needs, because no waiting brings it; fees come on top."""
+    identity: Identity | None
     ledger_height: int | None
     node: NodeTip | None
+    node_url: str
+    node_error: str
+    """Why the node did not answer; empty: it did."""
     pause: str | None
     breaker: tuple[BreakerCause, ...]
     gate: GateRow | None
+    """The last verdict, given whenever something was to be planned or signed."""
     workers: tuple[Heartbeat, ...]
     now: int
     attention: tuple[str, ...]
 
 
-def load_status(ledger: Ledger, chain: ChainSource, policy: Policy, clock: Clock) -> Status:
-    """Look at the ledger and the node. A node that does not answer is part of the status, not an error."""
-    try:
-        node: NodeTip | None = chain.fetch_tip()
-    except (NodeUnavailable, NodeRejected):
-        node = None
-    now = clock.now()
+def load_status(ledger: Ledger, chain: ChainSource, policy: Policy, clock: Clock, *, node_url: str = "") -> Status:
+    """Look at the ledger and the node. A node that does not answer is part of the status, not an error.
+
+    `node_url`: where the node should be, for people; it holds no credentials.
+    """
+    node, trouble = _look_at(chain)
     with ledger.read() as view:
-        tip = view.load_tip()
-        reserved = view.load_reservations()
-        coins = view.load_unspent_coins()
-        free = [c for c in coins if c.outpoint not in reserved]
-        usable = usable_coins(free, Feerate(policy.feerate_default), 0 if tip is None else tip.height, policy)
-        states = view.count_states()
-        sums = {s.state: s.sats for s in states}
-        spendable = sum(c.sats for c in usable.coins)
+        tip, states = view.load_tip(), view.count_states()
+        money = load_money(view, states, policy)
         status = Status(
             states=states,
-            owed_sats=Sats(sum(s.sats for s in states if s.state in UNPAID)),
-            spendable_sats=Sats(spendable),
-            waiting_sats=usable.waiting_sats,
-            reserved_sats=Sats(sum(c.sats for c in coins if c.outpoint in reserved)),
-            missing_sats=Sats(max(0, sums.get(WithdrawalState.QUEUED, 0) - spendable)),
+            owed_sats=money.owed_sats,
+            spendable_sats=money.spendable_sats,
+            waiting_sats=money.waiting_sats,
+            change_sats=money.change_sats,
+            reserved_sats=money.reserved_sats,
+            missing_sats=money.missing_sats,
+            identity=view.load_identity(),
             ledger_height=None if tip is None else tip.height,
             node=node,
+            node_url=node_url,
+            node_error=trouble,
             pause=view.load_pause(),
             breaker=view.load_breaker(),
             gate=view.load_gate(),
             workers=view.load_heartbeats(),
-            now=now,
+            now=clock.now(),
             attention=(),
         )
-    return replace(status, attention=tuple(_attention(status)))
+    return replace(status, attention=tuple(_attention(status, money, policy)))
 
 
-def _attention(status: Status) -> Iterator[str]:
+def _look_at(chain: ChainSource) -> tuple[NodeTip | None, str]:
+    try:
+        return chain.fetch_tip(), ""
+    except (NodeUnavailable, NodeRejected) as error:
+        return None, str(error)
+
+
+def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
     for cause in status.breaker:
-        yield f"breaker: {cause.cause}: {cause.detail}"
-    if status.pause:
-        yield f"paused: {status.pause}"
-    if status.node is None:
-        yield "node: does not answer"
-    elif status.ledger_height is None or status.node.block.height - status.ledger_height > LAG_BLOCKS_MAX:
-        yield f"follower: at {status.ledger_height}, the node at {status.node.block.height}"
-    if status.missing_sats:
-        yield f"coins: {status.missing_sats} sats are missing to pay the queue"
+        yield f"breaker: {cause.cause}: {cause.detail}. Nothing new is planned or signed. Mend it, then: resume"
+    if status.pause is not None:
+        yield f"paused: by an operator: {status.pause}. Nothing new is planned or signed. When it is time: resume"
+    yield from _node_attention(status, policy)
+    if status.gate is not None and status.gate.reasons and money.queued_sats:
+        yield f"gate: closed: {'; '.join(status.gate.reasons)}. The queue waits; it opens by itself"
+    if money.missing_sats:
+        missing = format_btc(money.missing_sats)
+        yield f"coins: {missing} BTC (and fees) are missing to pay the queue. Send a refill: address"
     for count in status.states:
         if count.state in UNPAID and count.oldest_at is not None and status.now - count.oldest_at > OLD_AFTER_S:
-            yield f"queue: the oldest {count.state} request waits for {status.now - count.oldest_at} s"
-    silent = [w.name for w in status.workers if w.name != "init" and status.now - w.at > HEARTBEAT_AGE_MAX_S]
+            do = "Decide: release, reject" if count.state is WithdrawalState.HELD else "Ask: why"
+            yield f"queue: the oldest {count.state} request waits for {age_of(status.now - count.oldest_at)}. {do}"
+    yield from _worker_attention(status)
+
+
+def _node_attention(status: Status, policy: Policy) -> Iterator[str]:
+    node, height = status.node, status.ledger_height
+    if node is None:
+        yield f"node: {status.node_url} does not answer: {status.node_error}. Nothing new is planned or signed"
+        return
+    if status.identity is not None and node.chain != status.identity.network:
+        yield f"node: is on {node.chain}, this ledger on {status.identity.network}. Nothing is done with it"
+        return
+    if height is None or abs(node.block.height - height) > LAG_BLOCKS_MAX:
+        at = "has not started" if height is None else f"is at block {height}"
+        yield f"follower: {at}, the node at {node.block.height}. Does `follow` run?"
+    age_s = status.now - node.time_s
+    if age_s > policy.tip_age_max_s:
+        yield f"node: its newest block is {age_of(age_s)} old. Is it cut off? Nothing new is planned or signed"
+
+
+def _worker_attention(status: Status) -> Iterator[str]:
+    workers = [w for w in status.workers if w.name != INIT]
+    silent = [w for w in workers if status.now - w.at > HEARTBEAT_AGE_MAX_S]
+    if not workers:
+        yield "workers: none was ever started. Start them: run"
     if silent:
-        yield f"workers: silent: {', '.join(sorted(silent))}"
-    if not any(w.name != "init" for w in status.workers):
-        yield "workers: none was ever started"
+        yield f"workers: silent: {', '.join(f'{w.name} for {age_of(status.now - w.at)}' for w in silent)}. Start: run"
+
+
+def age_of(seconds: int) -> str:
+    """A duration as people say it, rounded down to its largest unit: 42 s, 17 min, 5 h, 3 d."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

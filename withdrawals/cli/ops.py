@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from withdrawals.cli.context import EXIT_LOOK, Context, json_option, pass_context, reason_option
-from withdrawals.cli.printing import print_json, print_rows, print_status, print_withdrawals
+from withdrawals.cli.printing import print_coins, print_json, print_status, print_withdrawals
 from withdrawals.config import HOT_KEYS_ON_MAINNET
-from withdrawals.core.amounts import format_btc, format_feerate
+from withdrawals.core.amounts import format_feerate
 from withdrawals.core.types import Network, ScriptKind
 from withdrawals.errors import ConfigError
 
@@ -96,9 +96,8 @@ def coins_command(context: Context, *, as_json: bool) -> None:
         coins = processor.coins()
     if as_json:
         print_json([{"coin": coin, "batch_id": batch} for coin, batch in coins])
-        return
-    rows = [(c.outpoint, format_btc(c.sats), c.own.kind, c.block.height, batch or "-") for c, batch in coins]
-    print_rows(("outpoint", "BTC", "kind", "height", "reserved for"), rows)
+    else:
+        print_coins(coins)
 
 
 @click.command("address")

@@ -6,15 +6,18 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 
 from withdrawals.core.amounts import format_btc, format_feerate
 from withdrawals.core.fees import feerate_of
-from withdrawals.core.model import Attempt, Event, Withdrawal
-from withdrawals.core.types import BlockRef, OutPoint
+from withdrawals.core.model import Attempt, Coin, Event, Withdrawal
+from withdrawals.core.types import BatchId, OutPoint
 from withdrawals.explain import Story
-from withdrawals.status import Status
+from withdrawals.money import UNPAID
+from withdrawals.ports import StateCount
+from withdrawals.status import INIT, Status, age_of
 
 
 def _plain(value: object) -> object:
@@ -52,79 +55,130 @@ def time_of(at: int) -> str:
 
 def print_withdrawals(withdrawals: Sequence[Withdrawal]) -> None:
     """One line a withdrawal."""
-    rows = [(w.request_id, w.state, format_btc(w.sats), w.address, time_of(w.created_at)) for w in withdrawals]
-    print_rows(("request", "state", "BTC", "to", "accepted"), rows)
+    if not withdrawals:
+        click.echo("none")
+        return
+    rows = [
+        (w.seq, w.request_id, w.state, format_btc(w.sats), w.address, time_of(w.created_at), w.hold_reason or "")
+        for w in withdrawals
+    ]
+    print_rows(("seq", "request", "state", "BTC", "to", "accepted", ""), rows)
 
 
 def print_events(events: Sequence[Event]) -> None:
     """One line an event."""
     for e in events:
         about = " ".join(str(x) for x in (e.request_id, e.batch_id) if x is not None)
-        why = f" ({e.why})" if e.why else ""
-        click.echo(f"{e.seq:>6}  {time_of(e.at)}  {e.kind:<24} {about} by {e.who}{why}")
+        click.echo(f"{e.seq:>6}  {time_of(e.at)}  {e.kind:<24} {about}{' ' if about else ''}by {e.who}{_details(e)}")
+
+
+def _details(event: Event) -> str:
+    """Why, and the facts of an event, as words behind it."""
+    facts = [f"{name} {value}" for name, value in event.data.items() if isinstance(value, str | int)]
+    words = [event.why, *facts] if event.why else facts
+    return f": {', '.join(words)}" if words else ""
+
+
+def print_coins(coins: Sequence[tuple[Coin, BatchId | None]]) -> None:
+    """One line a coin, and their sum."""
+    if coins:
+        rows = [(c.outpoint, format_btc(c.sats), c.own.kind, c.block.height, batch or "-") for c, batch in coins]
+        print_rows(("outpoint", "BTC", "kind", "in block", "reserved for"), rows)
+    reserved = [c for c, batch in coins if batch is not None]
+    total, held = format_btc(sum(c.sats for c, _ in coins)), format_btc(sum(c.sats for c in reserved))
+    click.echo(f"{len(coins)} coin(s), {total} BTC; of these {len(reserved)}, {held} BTC, are reserved")
+
+
+_VERDICTS: Final = {
+    "exact": "our own bytes",
+    "witness_twin": "our transaction with another witness, under the same txid",
+    "twin": "the same inputs and outputs as ours under another txid, so it pays the same customers",
+    "our_replacement": "another plan of ours for the same customers",
+    "pays_all": "not ours, but it pays everybody in the batch",
+    "pays_some": "not ours; it pays some of the batch",
+    "pays_none": "not ours, and it pays nobody in the batch",
+}
+"""What a verdict's first word means, for people."""
 
 
 def print_story(story: Story, *, whole: bool) -> None:
     """A withdrawal for people; `whole` adds coins, attempts and the events."""
     w = story.withdrawal
-    click.echo(f"{w.request_id}: {format_btc(w.sats)} BTC to {w.address} is {w.state.upper()}")
-    click.echo(f"  tell the customer  {story.tell_customer}")
-    click.echo(f"  give balance back  {'yes' if story.refundable else 'NO'}")
+    click.echo(f"{w.request_id} is {w.state.upper()}: {format_btc(w.sats)} BTC to {w.address}")
+    _line("tell the customer", story.tell_customer)
+    _line("give balance back", "yes" if story.refundable else "NO")
     for payment in story.payments:
-        click.echo(
-            f"  paid by            {payment.txid}:{payment.vout} in block {payment.block.height}, depth {story.depth}"
-        )
-    for verdict in story.verdicts:
-        click.echo(f"  coin spent by      {verdict}")
-    click.echo(f"  next               {story.next_step}")
+        _line("paid by output", f"{payment.txid}:{payment.vout}")
+        _line("", f"in block {payment.block.height}, depth {story.depth}")
+    _line("next", story.next_step)
     if not whole:
         return
-    click.echo(f"  our ids            {w.id}, batch {w.batch_id or '-'} ({story.batch_state or '-'})")
+    _line("our id", w.id)
+    _line("batch", f"{w.batch_id}, {story.batch_state}" if w.batch_id is not None else "in none")
     for coin in story.coins:
-        click.echo(f"  coin reserved      {coin.outpoint} ({coin.sats} sats): {coin.fate}")
+        _line("coin", f"{coin.outpoint}, {format_btc(coin.sats)} BTC")
+        _line("", coin.fate)
+    for verdict in story.verdicts:
+        spender, _, word = verdict.rpartition(": ")
+        _line("who spent the coin", spender)
+        _line("", f"{word}: {_VERDICTS.get(word.split('(')[0], 'see docs/malleability.md')}")
     for attempt in story.attempts:
-        click.echo(f"  attempt            {_attempt(attempt)}")
-    click.echo("  story")
+        _print_attempt(attempt)
+    click.echo("  what happened")
     for event in story.events:
-        why = f": {event.why}" if event.why else ""
-        click.echo(f"    {time_of(event.at)}  {event.kind} by {event.who}{why}")
+        click.echo(f"    {time_of(event.at)}  {event.kind:<22} by {event.who}{': ' if event.why else ''}{event.why}")
 
 
-def _attempt(attempt: Attempt) -> str:
+def _line(name: str, words: object) -> None:
+    click.echo(f"  {name:<19} {words}")
+
+
+def _print_attempt(attempt: Attempt) -> None:
+    _line(f"signed, plan {attempt.plan_number}", f"txid  {attempt.txid}")
+    _line("", f"wtxid {attempt.wtxid}")
     feerate = format_feerate(feerate_of(attempt.fee_sats, attempt.vsize))
-    sent = f"sent {time_of(attempt.sent_at)}" if attempt.sent_at else "not sent yet"
-    fit = f"REFUSED, never sent: {attempt.refusal}" if attempt.refusal else sent
-    return f"plan {attempt.plan_number}: txid {attempt.txid}, wtxid {attempt.wtxid}, {feerate}; {fit}"
+    sent = f"last sent {time_of(attempt.sent_at)}" if attempt.sent_at is not None else "not sent yet"
+    accepted = f"; first seen out there {time_of(attempt.accepted_at)}" if attempt.accepted_at is not None else ""
+    fit = f"REFUSED by our checks, kept and never sent: {attempt.refusal}" if attempt.refusal else sent + accepted
+    _line("", f"fee {attempt.fee_sats} sats, {feerate}; {fit}")
 
 
 def print_status(status: Status) -> None:
     """What ops look at first."""
-    rows = [
-        (s.state, s.count, format_btc(s.sats), f"{status.now - s.oldest_at} s" if s.oldest_at is not None else "-")
-        for s in status.states
-    ]
-    print_rows(("state", "count", "BTC", "oldest"), rows)
+    rows = [(s.state, s.count, format_btc(s.sats), _age(s, status.now)) for s in status.states]
+    print_rows(("state", "count", "BTC", "oldest waits"), rows)
     click.echo()
-    click.echo(f"owed       {format_btc(status.owed_sats)} BTC accepted and not yet in a block")
-    click.echo(
-        f"coins      {format_btc(status.spendable_sats)} BTC spendable, {format_btc(status.waiting_sats)} waiting, "
-        f"{format_btc(status.reserved_sats)} reserved, {format_btc(status.missing_sats)} missing"
-    )
-    node = "does not answer" if status.node is None else _tip(status.node.block)
-    click.echo(f"tip        ledger {status.ledger_height}, node {node}")
-    click.echo(
-        f"breaker    {'open: ' + ', '.join(c.cause for c in status.breaker) if status.breaker else 'closed'}"
-        f"{'; paused: ' + status.pause if status.pause else ''}"
-    )
-    alive = ", ".join(f"{w.name} {status.now - w.at} s ago" for w in status.workers if w.name != "init") or "none"
-    click.echo(f"workers    {alive}")
+    _fact("owed", f"{format_btc(status.owed_sats)} BTC are accepted and not yet in a block")
+    _fact("coins", f"{format_btc(status.spendable_sats)} BTC can be spent now")
+    _fact("", f"{format_btc(status.waiting_sats)} BTC later, once deep enough")
+    _fact("", f"{format_btc(status.reserved_sats)} BTC reserved for batches under way")
+    _fact("", f"{format_btc(status.change_sats)} BTC change of these, once in a block")
+    _fact("", f"{format_btc(status.missing_sats)} BTC missing for the queue, without fees")
+    node = f"node at {status.node.block.height} {status.node.block.hash}" if status.node else "node does not answer"
+    _fact("tip", f"ledger at {'-' if status.ledger_height is None else status.ledger_height}, {node}")
+    _fact("breaker", "OPEN: " + ", ".join(sorted({c.cause for c in status.breaker})) if status.breaker else "closed")
+    _fact("pause", "not paused" if status.pause is None else f"PAUSED: {status.pause}")
+    _fact("gate", _gate(status))
+    workers = [f"{w.name} {age_of(status.now - w.at)} ago" for w in status.workers if w.name != INIT]
+    _fact("workers", ", ".join(workers) or "none was ever started")
     click.echo()
-    if status.attention:
-        for line in status.attention:
-            click.echo(f"LOOK: {line}")
-    else:
+    for line in status.attention:
+        click.echo(f"LOOK: {line}")
+    if not status.attention:
         click.echo("all is well")
 
 
-def _tip(block: BlockRef) -> str:
-    return f"{block.height} {block.hash}"
+def _fact(name: str, words: str) -> None:
+    click.echo(f"{name:<9}{words}".rstrip())
+
+
+def _age(count: StateCount, now: int) -> str:
+    """How long the oldest one waits, where it waits for anything."""
+    return age_of(now - count.oldest_at) if count.oldest_at is not None and count.state in UNPAID else "-"
+
+
+def _gate(status: Status) -> str:
+    if status.gate is None:
+        return "not judged yet: there was nothing to plan"
+    verdict = f"CLOSED: {'; '.join(status.gate.reasons)}" if status.gate.reasons else "open"
+    return f"{verdict} ({age_of(status.now - status.gate.judged_at)} ago)"
