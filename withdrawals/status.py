@@ -115,7 +115,7 @@ def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
 def _node_attention(status: Status, policy: Policy) -> Iterator[str]:
     node, height = status.node, status.ledger_height
     if node is None:
-        yield f"node: {status.node_url} does not answer: {status.node_error}. Nothing new is planned or signed"
+        yield f"node: no answer from {status.node_url} ({status.node_error}). Nothing new is planned or signed"
         return
     if status.identity is not None and node.chain != status.identity.network:
         yield f"node: is on {node.chain}, this ledger on {status.identity.network}. Nothing is done with it"
