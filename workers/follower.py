@@ -14,8 +14,9 @@ from withdrawals.steps.watch import LEASE, Watched, watch
 
 log = logging.getLogger("withdrawals.follower")
 
-LEASE_S: Final = 15
-"""How long a silent follower keeps the lease; the epoch, not the clock, keeps two from writing."""
+LEASE_S: Final = 5
+"""How long a silent follower keeps the lease, and so how long a new one waits for a dead one's. Too short would cost
+time, never a fact: the epoch, not the clock, keeps two from writing."""
 
 
 class Follower:

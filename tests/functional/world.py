@@ -199,11 +199,9 @@ class World:
     def fund_hot_wallet(self, *sats: int, wallet: int = 0, depth: int = ANCHOR_DEPTH) -> list[Funding]:
         """Pay coins of these amounts (one of 1 BTC by default) to the hot wallet, `depth` blocks deep."""
         amounts = sats or (COIN_SATS,)
-        fundings = self.network.fund_many(
+        return self.network.fund_many(
             [(self.processor.address(wallet=wallet), s) for s in amounts], confirmations=depth
         )
-        self.inline.follower.round()
-        return fundings
 
     def customer_address(self, kind: str = "bech32") -> str:
         """A fresh address that is the miner's: legacy, p2sh-segwit, bech32 or bech32m."""

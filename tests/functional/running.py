@@ -1,0 +1,85 @@
+"""`withdrawals run` as a real process, its children by role, and the two moments that tests wait for."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from typing import Final
+
+from regtest.process import Child
+from regtest.waiting import wait_for
+from tests.functional.world import FINAL_DEPTH, World, is_running
+
+PATIENCE_S: Final = 30.0
+"""Within this time everything is done, with nobody helping, whatever was killed before it began."""
+ROLES: Final = ("work --queue withdrawals", "work --queue sign", "follow", "sweep")
+_STARTED = re.compile(r"INFO +withdrawals\.run: (.+) runs as pid (\d+)")
+
+
+class Running:
+    """One supervisor and the processes that it keeps alive."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._number = 0
+        self.supervisor = self._spawn()
+
+    def start_again(self) -> None:
+        """A new supervisor, as an init system starts one."""
+        self.supervisor = self._spawn()
+
+    def _spawn(self) -> Child:
+        self._number += 1
+        return self.world.spawn("run", name=f"run{self._number}")
+
+    def pids(self) -> dict[str, int]:
+        """The latest process of each role that this supervisor started."""
+        told = self.supervisor.output_path.read_text(encoding="utf-8", errors="replace")
+        return {role: int(pid) for role, pid in _STARTED.findall(told)}
+
+    def wait_up(self) -> None:
+        """Wait until every role has a process and both workers serve their queues."""
+        wait_for(lambda: set(self.pids()) == set(ROLES), "every role to have a process")
+        path = self.supervisor.output_path
+        wait_for(lambda: path.read_text(encoding="utf-8").count("serving the queue") >= 2, "both workers to serve")
+
+    def kill_and_wait_for_the_next(self, role: str) -> None:
+        """SIGKILL to one process, and wait until the supervisor has started another in its place."""
+        pid = self.pids()[role]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.pids()[role] != pid, f"{role} to be started again")
+
+    def kill_supervisor_alone(self) -> list[int]:
+        """SIGKILL to the supervisor; the pids of the children that it left behind."""
+        orphans = [pid for pid in self.pids().values() if is_running(pid)]
+        self.supervisor.kill9()
+        return orphans
+
+    def kill_all(self) -> None:
+        """SIGKILL to the supervisor and every child of it at once."""
+        pids = self.pids().values()
+        os.killpg(self.supervisor.pid, signal.SIGKILL)
+        self.supervisor.wait(PATIENCE_S)
+        wait_for(lambda: not any(map(is_running, pids)), "every process to be dead")
+
+
+def wait_all_sent(world: World, *, timeout_s: float = PATIENCE_S) -> float:
+    """Wait until every payment is in the node's mempool or a block, by the ledger's word; seconds it took."""
+    began = time.monotonic()
+    sent = {"broadcast", "confirmed", "final"}
+    wait_for(lambda: _states(world) <= sent, f"everybody to be sent, not {_states(world)}", timeout_s)
+    return time.monotonic() - began
+
+
+def wait_all_final(world: World, *, timeout_s: float = PATIENCE_S) -> float:
+    """Mine what is in the mempool until it is final, and wait until the ledger says so; seconds it took."""
+    began = time.monotonic()
+    world.network.mine(FINAL_DEPTH, on=world.node_number)
+    wait_for(lambda: _states(world) == {"final"}, f"everybody to be final, not {_states(world)}", timeout_s)
+    return time.monotonic() - began
+
+
+def _states(world: World) -> set[str]:
+    return {str(w.state) for w in world.processor.list_withdrawals() if w.request_id in world.customers}
