@@ -187,6 +187,11 @@ class FakeNode:
             if fits and tx.wtxid not in self.nonstandard:
                 self.mempool[tx.txid] = tx
 
+    def disconnect(self) -> None:
+        """The tip's header is known and its block is not (yet): the node re-indexes, or is just starting."""
+        self._chain.pop()
+        self.headers_ahead += 1
+
     # ------------------------------------------------------------------------------------------------------ the ports
 
     def fetch_tip(self) -> NodeTip:

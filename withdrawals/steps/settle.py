@@ -106,7 +106,7 @@ def _transaction(view: LedgerView, spend: Spend) -> TxView | None:
 def _report_conflict(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
     """Open the breaker for coins that went elsewhere.
 
-    A vanished input gets one block of patience: a reorg's new blocks usually bring its transaction back.
+    A vanished input has until the end of the reorg that took it: its new blocks usually bring the transaction back.
     """
     for spend in now_is.taken:
         words = f"{batch.id}: {spend.prevout} was spent by {spend.txid}, which is no plan of this batch"
