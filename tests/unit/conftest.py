@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bench import Bench
+from tests.unit.front_desk import FrontDesk
 
 
 @pytest.fixture
@@ -30,3 +31,11 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def bench(make_bench: Callable[..., Bench]) -> Bench:
     """A processor with P2WPKH keys on a fake node, without coins."""
     return make_bench()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> FrontDesk:
+    """An initialised ledger whose node does not answer, with the Python API and the command line over it."""
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    return FrontDesk(folder, capsys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -13,17 +12,18 @@ from withdrawals.config import HOT_KEYS_ON_MAINNET
 from withdrawals.core.amounts import format_feerate
 from withdrawals.core.types import Network, ScriptKind
 from withdrawals.errors import ConfigError
+from withdrawals.inputs import parse_path
 
 
 @click.command("keygen")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path")
 @click.option("--network", type=click.Choice([n.value for n in Network]), required=True)
 @click.option(
     "--kind", "kinds", multiple=True, default=("p2wpkh",), show_default=True, help="p2wpkh, p2tr, p2sh, p2pkh."
 )
 @click.option("--mainnet-hot-keys", default="", help="On mainnet: the words that the configuration must say too.")
 @json_option
-def keygen_command(path: Path, network: str, kinds: tuple[str, ...], mainnet_hot_keys: str, *, as_json: bool) -> None:
+def keygen_command(path: str, network: str, kinds: tuple[str, ...], mainnet_hot_keys: str, *, as_json: bool) -> None:
     """Make a fresh key file at PATH (mode 0600) and print its public descriptors for the configuration."""
     from withdrawals.signing.keyfile import create_key_file  # noqa: PLC0415 -- only this command touches keys
 
@@ -32,7 +32,7 @@ def keygen_command(path: Path, network: str, kinds: tuple[str, ...], mainnet_hot
     except ValueError:
         raise ConfigError(f"kind: {', '.join(kinds)}: accepted: p2wpkh, p2tr, p2sh, p2pkh") from None
     allowed = mainnet_hot_keys.strip().lower() == HOT_KEYS_ON_MAINNET
-    wallet = create_key_file(path, Network(network), wanted, allow_mainnet_hot_keys=allowed)
+    wallet = create_key_file(parse_path(path), Network(network), wanted, allow_mainnet_hot_keys=allowed)
     if as_json:
         print_json({"descriptors": wallet.descriptors})
         return
@@ -206,10 +206,10 @@ def audit_command(context: Context, *, as_json: bool) -> None:
 
 
 @click.command("backup")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path")
 @json_option
 @pass_context
-def backup_command(context: Context, path: Path, *, as_json: bool) -> None:
+def backup_command(context: Context, path: str, *, as_json: bool) -> None:
     """Write a consistent copy of the ledger to PATH. The keys' journal is not in it, on purpose."""
     with context.processor() as processor:
         written = processor.backup(path)
