@@ -77,7 +77,8 @@ def _save(tx: LedgerTx, attempt: Attempt, result: SendResult, rivals: dict[OutPo
     words = f"{result.outcome}: {result.reason}" if result.reason else str(result.outcome)
     tx.mark_sent(attempt.wtxid, at=now, answer=words)
     if result.outcome is Sent.PRESENT:
-        first = attempt.accepted_at is None
+        known = tx.find_attempt(attempt.wtxid)  # as it is now: another worker may have sent the same bytes meanwhile
+        first = known is None or known.accepted_at is None
         tx.mark_accepted(attempt.wtxid, at=now)
         if first:
             data: dict[str, object] = {"txid": attempt.txid, "wtxid": attempt.wtxid, "held_wtxid": result.held_wtxid}
