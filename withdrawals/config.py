@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from withdrawals.core.policy import Limits, Policy
-from withdrawals.core.types import Network
+from withdrawals.core.types import COIN, Network
 from withdrawals.errors import ConfigError
 
 HOT_KEYS_ON_MAINNET: Final = "i understand that these keys can spend real money"
@@ -166,6 +166,9 @@ def _policy(table: _Table) -> Policy:
     limits_table.finish()
     policy = dataclasses.replace(Policy(), limits=limits, **_numbers(table, Policy()))
     table.finish()
+    if not 1 <= limits.feerate_max < COIN:
+        # The node takes no larger cap, and 0 for none: what was signed could never be sent.
+        raise ConfigError(f"policy.limits.feerate_max: accepted: a whole number from 1 to {COIN - 1} (sat/kvB)")
     if not 1 <= policy.batch_payments_max <= 3_000:  # noqa: PLR2004 -- the largest standard batch is about 3,200
         raise ConfigError("policy.batch_payments_max: accepted: a whole number from 1 to 3000")
     return policy

@@ -71,7 +71,9 @@ def follow(parts: Parts, stop: Stop) -> None:
     try:
         while not stop.asked:
             watched = _safely(follower.round, "follow")
-            if watched is None or watched.at_tip:
+            # Away from the tip there is more to do at once, but only while something is done: a node that is behind us,
+            # or whose chain we do not follow, is not asked again and again without a pause.
+            if watched is None or watched.at_tip or not (watched.followed or watched.undone):
                 wake.wait(stop, POLL_S)
     finally:
         wake.close()

@@ -38,11 +38,16 @@ def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[
 
 
 def _due_to_send(batch: Batch, now: int, resend_interval_s: int) -> bool:
-    """Fit bytes that no node took yet are due at once; others again after the interval, until a block has them."""
+    """The newest fit bytes are due at once if never sent; else all are, the interval after any of them was sent.
+
+    Where the node holds a replacement, what it replaced is not offered any more, so its own time says nothing.
+    """
     if batch.state not in RESENDABLE - {BatchState.CONFIRMED}:
         return False
-    fit = [a for a in batch.attempts if a.refusal is None]
-    return any(a.sent_at is None or now - a.sent_at >= resend_interval_s for a in fit)
+    fit = sorted((a for a in batch.attempts if a.refusal is None), key=lambda a: a.plan_number)
+    if not fit or fit[-1].sent_at is None:
+        return bool(fit)
+    return now - max(a.sent_at for a in fit if a.sent_at is not None) >= resend_interval_s
 
 
 def sweep(parts: Parts) -> int:

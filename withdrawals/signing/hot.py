@@ -13,7 +13,7 @@ from coincurve.utils import DEFAULT_NONCE
 from withdrawals.core.model import JournalLine, PlannedInput
 from withdrawals.core.tx import InputSignature, push, with_signatures
 from withdrawals.core.types import Network, Sats, ScriptKind
-from withdrawals.errors import OrderRefused, ensure
+from withdrawals.errors import OrderRefused, SignerUnavailable, ensure
 from withdrawals.ports import SignedAnswer, SigningOrder
 from withdrawals.signing.descriptors import Wallet
 from withdrawals.signing.digests import Digests
@@ -58,6 +58,7 @@ class HotSigner:
         self._caps = Caps(fee_max_sats, pay_max_sats)
         self._turn = threading.Lock()
         self._journal = Journal(journal_path)
+        self._closed = False
 
     @property
     def wallet(self) -> Wallet:
@@ -85,6 +86,7 @@ class HotSigner:
     def close(self) -> None:
         """Let go of the journal and its lock. Waits for an order that is being signed."""
         with self._turn:
+            self._closed = True
             self._journal.close()
 
     def ask(self, order: SigningOrder) -> SignedAnswer:
@@ -94,12 +96,26 @@ class HotSigner:
         it is journalled; `InvariantBroken` if its batch and plan number were used for another order.
         """
         with self._turn:
+            self._open_anew()
             entry = entry_of(order)
             standing = self._journal.standing(order.journal_head, entry)
             self._check(order, standing)
             if standing is Standing.NEW:
                 self._journal.append(entry)
             return SignedAnswer(self._sign(order), self._journal.head)
+
+    def _open_anew(self) -> None:
+        """After an append that did not finish (a full disk, a job's timeout), go on from what is really in the file.
+
+        A process that signs lives for months: a disk that was full for a second must not end its signing for good.
+        """
+        if not self._journal.unfinished or self._closed:
+            return
+        self._journal.close()
+        try:
+            self._journal = Journal(self._journal.path)
+        except OSError as error:
+            raise SignerUnavailable(f"{self._journal.path} still cannot be opened anew: {error}") from error
 
     def _check(self, order: SigningOrder, standing: Standing) -> None:
         problems = order_problems(order, self._own, journal_lines=len(self._journal))

@@ -47,6 +47,8 @@ class Journal:
         self.path = path
         self.head = JOURNAL_START
         self._pid = os.getpid()
+        self.unfinished = False
+        """An append began and did not end: only opening anew tells what is really in the file."""
         self._refusal: SignerUnavailable | JournalDamaged | None = None
         self._previous: str | None = None
         self._last_identity: bytes | None = None
@@ -116,6 +118,7 @@ class Journal:
         read = parse_line(entry.line_bytes(seq, previous), seq, previous, self._size)
         # Set before, cleared after: an exception at any point in between, a job's timeout too, leaves it set.
         self._refusal = SignerUnavailable("an append did not finish; open the journal anew")
+        self.unfinished = True
         try:
             self._write(read.raw + b"\n")
         except OSError as error:
@@ -123,6 +126,7 @@ class Journal:
             raise self._refusal from error
         self._remember(read)
         self._refusal = None
+        self.unfinished = False
         return read.line
 
     def lines_after(self, head: str) -> tuple[JournalLine, ...] | None:

@@ -17,8 +17,13 @@ from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, The
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
 
-MEMORY_DOUBTS: Final = frozenset({"stale_ledger", "stale_start", "journal_damaged"})
-"""Breaker causes that say that this ledger may be older than what was done from it."""
+MEMORY_DOUBTS: Final = frozenset(
+    {"stale_ledger", "stale_start", "journal_damaged", "unexplained_spend", "unexplained_mempool_spend"}
+)
+"""Breaker causes that say that this ledger may be older than what was done from it.
+
+A spend that nothing explains is one: a restored ledger sees the payments that it has forgotten as exactly that.
+"""
 
 
 @dataclass(frozen=True, slots=True)
