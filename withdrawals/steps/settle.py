@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from withdrawals.core.lifecycle import move_batch, move_withdrawal
-from withdrawals.core.model import Batch, BatchState, Spend, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.model import Batch, BatchState, Payment, Spend, TxView, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import ChainFacts, Settlement, returnable, settle
 from withdrawals.core.types import BatchId, WithdrawalId
@@ -39,7 +39,7 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int, *, at
         return
     facts = load_facts(tx, batch)
     now_is = settle(batch, facts, policy)
-    _save_withdrawals(tx, batch, now_is, now)
+    _save_withdrawals(tx, batch, facts, now_is, now)
     if now_is.batch is not batch.state:
         move_batch(batch.state, now_is.batch)
         tx.set_batch_state(batch.id, now_is.batch)
@@ -51,38 +51,35 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int, *, at
         _report_conflict(tx, batch, now_is, now)
 
 
-def _save_withdrawals(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
+def _save_withdrawals(tx: LedgerTx, batch: Batch, facts: ChainFacts, now_is: Settlement, now: int) -> None:
     moved: dict[WithdrawalId, WithdrawalState] = {}
+    payments = {p.withdrawal_id: p for p in reversed(facts.payments)}
     for withdrawal in batch.withdrawals:
         state = now_is.withdrawals[withdrawal.id]
         if state is withdrawal.state or withdrawal.batch_id != batch.id:
             continue  # one that a later generation took over is settled there
         move_withdrawal(withdrawal.state, state)
         moved[withdrawal.id] = state
-        data = _evidence_of(tx, withdrawal)
+        data = _evidence_of(payments.get(withdrawal.id))
         kind = f"withdrawal.{state}"
         tx.append_event(kind, at=now, who=FOLLOWER, withdrawal_id=withdrawal.id, batch_id=batch.id, data=data)
-        if withdrawal.state is WithdrawalState.FINAL and not _payment_found(tx, withdrawal):
+        if withdrawal.state is WithdrawalState.FINAL and withdrawal.id not in payments:
             words = f"{withdrawal.request_id} was final and its block is gone; its stored bytes are sent again"
             tx.open_breaker("reorg_below_final", words, at=now)
     tx.set_withdrawal_states(moved)
 
 
-def _payment_found(view: LedgerView, withdrawal: Withdrawal) -> bool:
-    return bool(view.load_payments([withdrawal.id]))
-
-
-def _evidence_of(view: LedgerView, withdrawal: Withdrawal) -> dict[str, object]:
+def _evidence_of(payment: Payment | None) -> dict[str, object]:
     """Which output of which transaction in which block pays it; empty while none does."""
-    for payment in view.load_payments([withdrawal.id]):
-        return {
-            "txid": payment.txid,
-            "vout": payment.vout,
-            "block": payment.block.hash,
-            "height": payment.block.height,
-            "sats": payment.sats,
-        }
-    return {}
+    if payment is None:
+        return {}
+    return {
+        "txid": payment.txid,
+        "vout": payment.vout,
+        "block": payment.block.hash,
+        "height": payment.block.height,
+        "sats": payment.sats,
+    }
 
 
 def _words_of(view: LedgerView, batch: Batch, facts: ChainFacts) -> str:
