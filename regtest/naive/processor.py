@@ -60,8 +60,9 @@ class NaiveProcessor:
         """Load or make the wallet, and start the worker if there is to be one."""
         self.node.wallet(self.settings.wallet)
         if self._redis_url is not None:
-            serializer = ("--serializer", "rq.serializers.JSONSerializer")
-            command = [sys.executable, "-m", "rq.cli", "worker", "--url", self._redis_url, *serializer]
+            # No process of its own for each job: nothing here needs one, and forking takes longer than a payment.
+            classes = ("--serializer", "rq.serializers.JSONSerializer", "--worker-class", "rq.SimpleWorker")
+            command = [sys.executable, "-m", "rq.cli", "worker", "--url", self._redis_url, *classes]
             self._worker.spawn([*command, self._queue_name])
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from regtest.ours.premises import Premises, Signing
 from regtest.process import Child
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
-from withdrawals.core.model import Attempt
+from withdrawals.core.model import Attempt, BatchState
 from withdrawals.core.types import Wtxid
 from withdrawals.ports import LedgerView
 from withdrawals.steps.broadcast import attempts_to_send
@@ -49,7 +49,9 @@ class WorkerProcesses:
     def round(self, parts: Parts) -> None:
         """Wait until they have nothing left to do. Raises `ChildFailed`, `WaitTimeout`."""
         with parts.ledger.read() as view:
-            sent_before = {a.wtxid: a.sent_at for a in _waiting_attempts(view)}
+            # Of all attempts: what is buried as far as the ledger knows may have come back in a reorg.
+            batches = [view.load_batch(batch_id) for batch_id in view.list_batches(set(BatchState))]
+            sent_before = {a.wtxid: a.sent_at for batch in batches if batch is not None for a in batch.attempts}
         wait_for(lambda: self._is_over(parts, sent_before), "the workers to finish their round", _ROUND_TIMEOUT_S)
 
     def _is_over(self, parts: Parts, sent_before: Mapping[Wtxid, int | None]) -> bool:

@@ -11,6 +11,7 @@ from regtest.scenarios.stage import Moment
 
 _ID: Final = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{58}([0-9a-f]{2})\b")
 _EVIDENCE: Final = re.compile(r": output \S+ pays \d+ sats to [^,]+,")
+_NO_RETRY: Final = re.compile(r"(?<=refused: )\S+ is \w+ and cannot be paid by a retry\. ")
 _ZEROS: Final = re.compile(r"(?<=pays )(\d+\.\d+?)0+(?=$|\D)")
 
 Key = tuple[str, int]
@@ -24,7 +25,7 @@ def short_ids(text: str) -> str:
 
 def brief(words: str) -> str:
     """A moment in as few words as a terminal has room for: short ids, the first sentence, no evidence spelled out."""
-    short = _EVIDENCE.sub(",", short_ids(words))
+    short = _NO_RETRY.sub("", _EVIDENCE.sub(",", short_ids(words)))
     return _ZEROS.sub(r"\1", short.partition(". ")[0].removesuffix("."))
 
 

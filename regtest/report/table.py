@@ -23,7 +23,9 @@ WORDS: Final = {
 _LABEL_WIDTH: Final = 26
 _GAP: Final = 2
 _NAME_WIDTH: Final = 18
-_OUTCOME_WIDTH: Final = 26
+_OUTCOME_WIDTH: Final = 14
+_AMOUNT_WIDTH: Final = 9
+_TITLE_WIDTH_MIN: Final = 24
 _LOUD: Final = (("PAID TWICE", Style.BAD), ("paid once", Style.GOOD), ("not paid", Style.ODD))
 
 
@@ -32,8 +34,8 @@ def story_lines(scenario: Scenario, performances: Sequence[Performance], ink: In
     cell = (ink.width - _LABEL_WIDTH) // len(performances) - _GAP
     yield ink.paint(scenario.title, Style.TITLE)
     yield ""
-    heads = (ink.paint(HEADS[p.result.processor].ljust(cell), Style.TITLE) for p in performances)
-    yield " " * _LABEL_WIDTH + (" " * _GAP).join(heads).rstrip()
+    heads = _row("", [HEADS[p.result.processor] for p in performances], cell, ink)
+    yield from (ink.paint(head, Style.TITLE) for head in heads)
     for label, told in side_by_side(*(p.moments for p in performances)):
         yield from _row(label, [brief(words or "") for words in told], cell, ink)
     yield ""
@@ -58,30 +60,32 @@ def _loud(cell: str, ink: Ink) -> str:
 def summary_lines(scenarios: Sequence[Scenario], results: Sequence[Result], ink: Ink) -> Iterator[str]:
     """One line for each scenario, and how each processor came out of it."""
     rows = {(r.scenario, r.processor): r for r in results}
-    title_width = ink.width - _NAME_WIDTH - 2 * _OUTCOME_WIDTH - 3 * _GAP
-    gap = " " * _GAP
-    head = (
-        "scenario".ljust(_NAME_WIDTH),
-        "what happens".ljust(title_width),
-        "naive".ljust(_OUTCOME_WIDTH),
-        "withdrawals",
-    )
-    yield ink.paint(gap.join(head), Style.TITLE)
+    cell_width, gap = _OUTCOME_WIDTH + _AMOUNT_WIDTH, " " * _GAP
+    title_width = ink.width - _NAME_WIDTH - 2 * cell_width - 3 * _GAP
+    if title_width < _TITLE_WIDTH_MIN:
+        title_width = 0
+    heads = ("what happens"[:title_width].ljust(title_width), "naive".ljust(cell_width), "withdrawals")
+    yield ink.paint(f"{'scenario'.ljust(_NAME_WIDTH)}{gap}{gap.join(heads)}", Style.TITLE)
     yield ink.line(ink.width)
     for scenario in scenarios:
-        title = textwrap.wrap(scenario.title, title_width)
+        title = textwrap.wrap(scenario.title, title_width) if title_width else [""]
         cells = gap.join(_outcome_cell(rows.get((scenario.name, who)), ink) for who in (NAIVE, OURS))
         yield f"{scenario.name.ljust(_NAME_WIDTH)}{gap}{title[0].ljust(title_width)}{gap}{cells}".rstrip()
-        for more in title[1:]:
-            yield " " * (_NAME_WIDTH + _GAP) + more
+        yield from (" " * (_NAME_WIDTH + _GAP) + more for more in title[1:])
     yield ink.line(ink.width)
 
 
 def _outcome_cell(row: Result | None, ink: Ink) -> str:
     if row is None:
-        return ink.paint("-".ljust(_OUTCOME_WIDTH), Style.QUIET)
+        return ink.paint("-".ljust(_OUTCOME_WIDTH + _AMOUNT_WIDTH), Style.QUIET)
     words, style = WORDS[row.outcome]
-    return ink.paint(f"{words:<14}", style) + f"{btc_of(row.paid_sats):>{_OUTCOME_WIDTH - 14}}"
+    return ink.paint(words.ljust(_OUTCOME_WIDTH), style) + f"{_amount(row.paid_sats):<{_AMOUNT_WIDTH}}"
+
+
+def _amount(sats: int) -> str:
+    """BTC with as many decimals as it takes, and one at least."""
+    whole, _, decimals = btc_of(sats).partition(".")
+    return f"{whole}.{decimals.rstrip('0') or '0'}"
 
 
 def verdict_lines(results: Sequence[Result], problems: Sequence[str], ink: Ink) -> Iterator[str]:
@@ -90,7 +94,9 @@ def verdict_lines(results: Sequence[Result], problems: Sequence[str], ink: Ink) 
         yield ink.paint(f"FAILED, for {len(problems)} reason{'' if len(problems) == 1 else 's'}:", Style.BAD)
         yield from (f"  - {problem}" for problem in problems)
         return
-    yield ink.paint("PASSED", Style.GOOD) + f"  {conclusion(results)}"
+    said = textwrap.wrap(conclusion(results), ink.width - 8)
+    yield ink.paint("PASSED", Style.GOOD) + f"  {said[0]}"
+    yield from (f"        {more}" for more in said[1:])
 
 
 def conclusion(results: Sequence[Result]) -> str:

@@ -20,6 +20,7 @@ def padded_and_refused(stage: Stage) -> None:
     stage.complain()
     known = ids_of(raw).txid in stage.network.rpc.getrawmempool()
     stage.tell("the network", "HAS IT" if known else "has never seen it")
+    stage.expect("what the lint refused is not sent", holds=not known)
     stage.curtain()
 
 
@@ -48,9 +49,9 @@ def unpadded_by_anyone(stage: Stage) -> None:
 
 PADDED_AND_REFUSED: Final = Scenario(
     name="padded-refused",
-    title="Our own signer made to pad: the lint refuses, and nothing is sent",
+    title="Our own signer made to pad: refused",
     covers=("T03a",),
-    moral="What fails the lint is kept: it counts as signed, its coins stay reserved, and a person is called.",
+    moral="What fails the lint is never sent, and kept: it counts as signed, and its coins stay reserved.",
     play=padded_and_refused,
     naive=Naive.NOT_APPLICABLE,
     ours=Outcome.REFUSED,
@@ -59,7 +60,7 @@ PADDED_AND_REFUSED: Final = Scenario(
 
 PADDED_AND_LEAKED: Final = Scenario(
     name="padded-leaked",
-    title="The refused bytes leak, and a stranger un-pads and mines them",
+    title="The refused bytes leak and get mined",
     covers=("T03a", "T03R"),
     moral="This is why refused bytes are kept: the payment that they made is seen, and is the only one.",
     play=padded_and_leaked,
@@ -69,9 +70,9 @@ PADDED_AND_LEAKED: Final = Scenario(
 
 UNPADDED: Final = Scenario(
     name="unpadded",
-    title="The authentic Mt.Gox form: padded originals, un-padded by anyone (for us: without the lint)",
+    title="Padded, sent, and un-padded by anyone",
     covers=("T03R", "P1"),
-    moral="Even with the first lock forced open, watching coins is enough to pay once.",
+    moral="What was done to Mt.Gox. Our lint is forced off for this one: watching the coins is enough to pay once.",
     play=unpadded_by_anyone,
     naive=Naive.MUST_LOSE,
     signing=Signing.PADDED_UNCHECKED,

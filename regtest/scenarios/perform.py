@@ -12,7 +12,7 @@ from regtest.network import Network
 from regtest.oracle import ChainPayment
 from regtest.proxy import RpcProxy
 from regtest.report.results import Result, outcome_of, verdict_of
-from regtest.scenarios.model import Outcome, Scenario
+from regtest.scenarios.model import OURS, Outcome, Scenario
 from regtest.scenarios.side import Side
 from regtest.scenarios.stage import Moment, Stage
 
@@ -45,6 +45,8 @@ def perform(scenario: Scenario, network: Network, side: Side, proxy: RpcProxy | 
         log.exception("[%s] the story breaks off", side.processor.name)
         troubles.append(f"the story breaks off: {type(error).__name__}: {error}")
     result = _result_of(scenario, stage)
+    if stage.side.processor.name == OURS:
+        troubles += stage.shortcomings
     if not troubles:
         requests = [customer.request_id for customer in stage.customers]
         troubles += side.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)

@@ -58,9 +58,11 @@ def neither_twin(stage: Stage) -> None:
     stage.work()
     back = ids_of(raw).txid in stage.network.rpc.getrawmempool()
     stage.tell("a moment later", "sent the very same bytes again" if back else "sent nothing")
+    stage.expect("the same bytes are sent again", holds=back)
     stage.complain()
-    stage.network.mine_exactly([twin.hex()])
-    stage.tell_txid("attacker tries again", "mined as", twin)
+    stage.mine_what_waits()
+    refusal = stage.attacker.try_to_mine(twin)
+    stage.tell("attacker tries again", f"too late: {refusal}" if refusal else f"mined as {ids_of(twin).txid}")
     stage.work()
     stage.ask()
     stage.complain()
@@ -78,7 +80,7 @@ TWIN_LOSES: Final = Scenario(
 
 TWIN_AND_BACK: Final = Scenario(
     name="twin-and-back",
-    title="A reorg from the twin to the original, and another one back",
+    title="A reorg from twin to original, and back",
     covers=("T01", "F6"),
     moral="Either twin pays. Which of them the chain holds today is nobody's business but the chain's.",
     play=twin_and_back,

@@ -67,6 +67,7 @@ class Stage:
     proxy: RpcProxy | None = None
     customers: list[Customer] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
+    shortcomings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.start_height = self.network.height
@@ -95,6 +96,11 @@ class Stage:
     def tell_txid(self, label: str, words: str, raw: bytes) -> None:
         """Write a moment down that ends in the txid of a transaction."""
         self.tell(label, f"{words} {ids_of(raw).txid}")
+
+    def expect(self, what: str, *, holds: bool) -> None:
+        """What a sound processor does here, beside paying once; where it does not hold, ours has not passed."""
+        if not holds:
+            self.shortcomings.append(f"not so: {what}")
 
     # ------------------------------------------------------------------------------------------------- the beginning
 
@@ -146,6 +152,7 @@ class Stage:
         """The customer says that nothing arrived, and support clicks retry; whether it was paid again."""
         before = self.signed
         answer = self.side.processor.support_retry(self.customer.request_id)
+        self.expect("retry pays nobody", holds=not answer.paid_again and self.signed == before)
         if not answer.paid_again:
             self.tell(RETRY, answer.words)
             return False

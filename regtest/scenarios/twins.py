@@ -46,9 +46,9 @@ def twin_is_seated_first(stage: Stage) -> None:
 
 MTGOX: Final = Scenario(
     name="mtgox",
-    title="The Mt.Gox attack: signature and key pushed by PUSHDATA2, as in February 2014",
+    title="The Mt.Gox attack, as in February 2014",
     covers=("T02b", "F1", "F2", "P1"),
-    moral="A txid names an encoding. The coin and the outputs say what happened.",
+    moral="Pushed by PUSHDATA2, it is the same payment by another txid. The coin and the outputs say what happened.",
     play=attack_by("T02b"),
     naive=Naive.MUST_LOSE,
 )
@@ -64,7 +64,7 @@ HIGH_S: Final = Scenario(
 
 OWNER_SIGNS_TWICE: Final = Scenario(
     name="owner-signs-twice",
-    title="The owner's second signer signs the same payment with another nonce",
+    title="A second signer of ours, another nonce",
     covers=("T09", "F2"),
     moral="A twin needs no attacker: two signers that differ in their nonces are enough.",
     play=twin_is_seated_first,
@@ -83,9 +83,9 @@ ONE_LEGACY_INPUT: Final = Scenario(
 
 WITNESS_ONLY: Final = Scenario(
     name="witness-only",
-    title="Only the witness is re-encoded: the txid stays, the wtxid does not",
+    title="Only the witness is re-encoded",
     covers=("W01",),
-    moral="Segwit keeps the txid. The control pays once here, so it is honest.",
+    moral="The txid stays, and only the wtxid changes. The control pays once here, so it is honest.",
     play=attack_by("W01"),
     naive=Naive.MUST_PAY_ONCE,
     coins=("bech32",),

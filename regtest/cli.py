@@ -1,0 +1,102 @@
+"""`withdrawals-regtest`: the demo, and any scenario of it by name. What another team's CI calls.
+
+Exit codes: 0 passed · 1 failed: somebody was not paid exactly once, or the control did not do what it must · 2 the
+command line is wrong · 3 nothing could be played: no node, or no Redis server.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from regtest.demo import demo, narrated_to, play
+from regtest.provision import ProvisionError
+from regtest.report.document import report_text
+from regtest.report.ink import Ink
+from regtest.report.table import summary_lines, verdict_lines
+from regtest.scenarios import SCENARIOS, Scenario
+
+EXIT_FAILED: Final = 1
+EXIT_NOTHING_PLAYED: Final = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="withdrawals")
+def cli() -> None:
+    """Attacks on a withdrawal processor, replayed on a private regtest network of this machine.
+
+    Exit codes: 0 passed; 1 failed: a customer was not paid exactly once, or the naive control did not do what it must;
+    2 wrong command line; 3 nothing could be played: no node, or no Redis server.
+    """
+
+
+@cli.command("demo")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("build/demo"),
+    show_default=True,
+    help="Where report.json, report.html and demo.log go.",
+)
+def demo_command(out: Path) -> None:
+    """Play every scenario, naive and ours, and write the report."""
+    run = demo(list(SCENARIOS.values()), Ink.of(), out)
+    sys.exit(EXIT_FAILED if run.problems else 0)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+def list_command(*, as_json: bool) -> None:
+    """Every scenario: its name, its title, and the classes and failures that it covers."""
+    if as_json:
+        rows = [{"scenario": s.name, "title": s.title, "covers": list(s.covers)} for s in SCENARIOS.values()]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for scenario in SCENARIOS.values():
+        click.echo(f"{scenario.name:<20}{scenario.title}")
+        click.echo(f"{'':<20}covers {', '.join(scenario.covers) or 'the ordinary day'}; naive {scenario.naive}")
+
+
+@cli.command("replay")
+@click.argument("names", metavar="SCENARIO...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output; all else goes to stderr.")
+@click.option("--inline", is_flag=True, help="Without Redis and worker processes: all work in this process.")
+@click.option("--log", "log_path", type=click.Path(dir_okay=False, path_type=Path), help="Where the narration goes.")
+def replay_command(names: tuple[str, ...], log_path: Path | None, *, as_json: bool, inline: bool) -> None:
+    """Play the scenarios with these names, in full; * and ? stand for any characters."""
+    scenarios = scenarios_named(names)
+    ink = Ink.of(sys.stderr if as_json else sys.stdout)
+
+    def show(words: str) -> None:
+        click.echo(words, err=as_json)
+
+    with narrated_to(log_path):
+        run = play(scenarios, ink, in_full=[s.name for s in scenarios], processes=not inline, show=show)
+    results = [p.result for p in run.performances]
+    if as_json:
+        click.echo(report_text(run.node, results), nl=False)
+    show("\n".join(["", *summary_lines(scenarios, results, ink), "", *verdict_lines(results, run.problems, ink)]))
+    sys.exit(EXIT_FAILED if run.problems else 0)
+
+
+def scenarios_named(patterns: Sequence[str]) -> list[Scenario]:
+    """Scenarios whose name fits one of the patterns, each once, in the demo's order. Raises `click.BadParameter`."""
+    for pattern in patterns:
+        if not fnmatch.filter(SCENARIOS, pattern):
+            raise click.BadParameter(f"no scenario is called {pattern!r}; there are: {', '.join(SCENARIOS)}")
+    return [s for s in SCENARIOS.values() if any(fnmatch.fnmatchcase(s.name, pattern) for pattern in patterns)]
+
+
+def main() -> None:
+    """Run the command line; where nothing can be played, say what was tried and what helps."""
+    try:
+        cli.main(standalone_mode=True)
+    except ProvisionError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_NOTHING_PLAYED)

@@ -1,0 +1,56 @@
+"""Playing many stories, each to its processors, while the next processor is brought up and the last one ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from regtest.scenarios.casting import Cast, bring_up
+from regtest.scenarios.model import Scenario
+from regtest.scenarios.perform import Performance, perform
+from regtest.services import Services
+
+_AHEAD: Final = 2
+"""How many processors are brought up before it is their turn: starting Python takes longer than a story."""
+
+
+def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[tuple[Scenario, Performance]]:
+    """Each story with each of its processors, one after another, all with keys, coins and books of their own.
+
+    An error while one of them is brought up ends the run.
+    """
+    plays = [(scenario, who) for scenario in scenarios for who in scenario.expected]
+    with ThreadPoolExecutor(1, "bring-up") as up, ThreadPoolExecutor(1, "closing") as down:
+        coming: deque[Future[Cast]] = deque()
+        closings: list[Future[None]] = []
+        numbers = iter(range(len(plays)))
+
+        def call_next() -> None:
+            for number in numbers:
+                scenario, who = plays[number]
+                coming.append(up.submit(bring_up, scenario, who, services.network, services.redis_url_for(number)))
+                return
+
+        try:
+            for _ in range(_AHEAD):
+                call_next()
+            for scenario, _ in plays:
+                cast = coming.popleft().result()
+                call_next()
+                try:
+                    performance = perform(scenario, services.network, cast.side, cast.proxy)
+                except BaseException:
+                    cast.close(failed=True)
+                    raise
+                closings.append(down.submit(cast.close, failed=bool(performance.troubles)))
+                yield scenario, performance
+        finally:
+            for future in coming:
+                # Those that never came up have nothing to close, and the error that ends the run is told already.
+                with contextlib.suppress(Exception):
+                    future.result().close()
+        for closing in closings:
+            closing.result()
