@@ -12,6 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
+from regtest.cli import cli as kit
+from regtest.malleate import MALLEATORS
+from regtest.scenarios import SCENARIOS
 from withdrawals import errors
 from withdrawals.cli.main import cli
 from withdrawals.config import parse_config
@@ -125,12 +128,15 @@ def check_command(group: click.Group, words: list[str]) -> str:
     return name
 
 
+@pytest.mark.parametrize(
+    ("program", "group"), [("withdrawals", cli), ("withdrawals-regtest", kit)], ids=["ours", "kit"]
+)
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_every_command_of_a_page_exists(page: Path) -> None:
+def test_every_command_of_a_page_exists(page: Path, program: str, group: click.Group) -> None:
     """With the options that the page gives it; COMMAND stands for any."""
-    for words in command_lines(page.read_text(encoding="utf-8"), "withdrawals"):
+    for words in command_lines(page.read_text(encoding="utf-8"), program):
         if "COMMAND" not in words:
-            check_command(cli, words)
+            check_command(group, words)
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -266,7 +272,7 @@ def test_every_line_of_status_that_asks_for_a_look_is_described() -> None:
     """By the word it begins with."""
     (tree,) = trees([ROOT / "withdrawals/status.py"])
     spoken = [words for node in ast.walk(tree) if isinstance(node, ast.Yield) for words in first_words(node)]
-    begins = {match[0] for words in spoken if (match := re.match(r"[a-z]+:", words))}
+    begins = {match[0] for words in spoken if (match := re.match(r"[a-z ]+:", words))}
     heading = "## `status`: the lines that begin with `LOOK:`"
     assert begins == {row[0].strip("`") for row in rows(OPERATIONS, heading)}
     assert begins
@@ -347,11 +353,18 @@ def test_the_numbered_lists_are_complete(prefix: str, count: int) -> None:
 
 def test_every_class_that_can_be_carried_out_is_defined_and_marked_so() -> None:
     """The table of what the harness replays is the harness's own."""
-    from regtest.malleate import MALLEATORS  # noqa: PLC0415 -- the kit is not needed by the other tests
-
     text = (ROOT / "docs/malleability.md").read_text(encoding="utf-8")
-    assert {row[0].strip("`") for row in rows(text, "## What the harness replays")} == set(MALLEATORS)
+    table = rows(text.split("\nThe scenarios play them", 1)[0], "## What the harness replays")
+    assert {row[0].strip("`") for row in table} == set(MALLEATORS)
     assert set(MALLEATORS) <= defined_ids()
+
+
+def test_every_scenario_is_listed_with_what_it_covers() -> None:
+    """And with what must become of the control."""
+    text = (ROOT / "docs/malleability.md").read_text(encoding="utf-8").split("\nThe scenarios play them", 1)[1]
+    table = [line for line in text.split("\n\n")[1].splitlines() if line.startswith("| `")]
+    told = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table]
+    assert told == [(f"`{s.name}`", " ".join(s.covers) or "-", str(s.naive)) for s in SCENARIOS.values()]
 
 
 def test_every_decision_is_in_the_list_of_decisions() -> None:
