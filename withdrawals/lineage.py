@@ -9,7 +9,7 @@ from withdrawals.core.lint import sighash_all_everywhere
 from withdrawals.core.model import Plan, PlanState, TxView, Withdrawal
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
-from withdrawals.core.types import OutPoint, Txid, WithdrawalId
+from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
 from withdrawals.ports import LedgerView
 
@@ -54,6 +54,12 @@ def _intents_asked_for(view: LedgerView, plan: Plan) -> Iterator[Intent]:
     if plan.state is PlanState.REFUSED and not answers:
         sealed = False  # bytes came back that were no transaction at all: nobody knows what was signed
     yield intent_of(plan, sealed=sealed)
+
+
+def load_own_change(view: LedgerView, plan: Plan) -> frozenset[ScriptPubKey]:
+    """The scripts among the plan's change that are ours; the ledger is asked for these, not for all it ever had."""
+    change = {o.script for o in plan.outputs if o.withdrawal_id is None}
+    return frozenset(script for script in change if view.find_own_script(script) is not None)
 
 
 def load_withdrawals(view: LedgerView, ids: Sequence[WithdrawalId]) -> dict[WithdrawalId, Withdrawal]:

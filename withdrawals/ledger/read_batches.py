@@ -108,12 +108,18 @@ class BatchReads(Session):
         """Several, if the same transaction came back with other witnesses."""
         return self._load_attempts(_ATTEMPTS.where(transactions.c.txid == txid))
 
-    def load_reservations(self) -> Mapping[OutPoint, BatchId]:
-        """The live ones."""
+    def load_reservations(self, outpoints: Collection[OutPoint] | None = None) -> Mapping[OutPoint, BatchId]:
+        """The live ones. Looked up by txid, which is indexed; whole outpoints are compared here."""
         query = select(reservations.c.txid, reservations.c.vout, reservations.c.batch_id).where(
             reservations.c.ended_at.is_(None)
         )
-        return {OutPoint(row.txid, row.vout): row.batch_id for row in self._all(query)}
+        if outpoints is None:
+            return {OutPoint(row.txid, row.vout): row.batch_id for row in self._all(query)}
+        wanted, found = frozenset(outpoints), dict[OutPoint, BatchId]()
+        for txids in chunks(o.txid for o in outpoints):
+            for row in self._all(query.where(reservations.c.txid.in_(txids))):
+                found[OutPoint(row.txid, row.vout)] = row.batch_id
+        return {o: batch_id for o, batch_id in found.items() if o in wanted}
 
     def _load_attempts(self, query: Select[Any]) -> tuple[Attempt, ...]:
         return tuple(attempt_of(row) for row in self._all(query.order_by(attempts.c.id)))

@@ -125,8 +125,8 @@ class LedgerView(Protocol):
     def load_unspent_coins(self) -> tuple[Coin, ...]:
         """Coins of the followed chain without a spend in it, reserved or not, oldest block first."""
 
-    def load_reservations(self) -> Mapping[OutPoint, BatchId]:
-        """The live reservations."""
+    def load_reservations(self, outpoints: Collection[OutPoint] | None = None) -> Mapping[OutPoint, BatchId]:
+        """The live reservations: of these outpoints, or all, which are as many as coins that we ever spent."""
 
     def load_watched_outpoints(self) -> frozenset[OutPoint]:
         """Unspent coins, and every input of a plan ever asked that has no spend on the followed chain."""

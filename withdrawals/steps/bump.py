@@ -13,7 +13,7 @@ from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate
 from withdrawals.errors import NotAllowed, UnknownId
-from withdrawals.lineage import judge_plan
+from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.moves import check_reason
 from withdrawals.ports import FeeSource, Ledger, LedgerTx
 from withdrawals.world import World, check_gate
@@ -60,10 +60,11 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy) -
         raise UnknownId(f"batch: no batch {batch_id!r}; accepted: the id of a batch")
     advance_batch(batch.state, BatchEvent.BUMP)
     outpoints = {o for p in batch.plans for o in p.prevouts}
-    reserved, tip = tx.load_reservations(), tx.load_tip()
+    coins, tip = tx.load_unspent_coins(), tx.load_tip()
+    reserved = tx.load_reservations([c.outpoint for c in coins])
     made = plan_bump(
         batch=batch,
-        coins=[c for c in tx.load_unspent_coins() if c.outpoint not in reserved],
+        coins=[c for c in coins if c.outpoint not in reserved],
         unspent=tx.load_coins(outpoints).keys() - tx.load_spends(outpoints).keys(),
         change=tx.peek_script(0, CHANGE_BRANCH),
         feerate_min=feerate,
@@ -74,7 +75,7 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy) -
         raise NotAllowed(f"batch {batch_id} cannot be bumped: {made.reason}")
     withdrawals = {w.id: w for w in batch.withdrawals}
     objections = [
-        *check_plan(made, withdrawals, policy, own_scripts=tx.load_own_scripts()),
+        *check_plan(made, withdrawals, policy, own_scripts=load_own_change(tx, made)),
         *(o.message for o in judge_plan(tx, made, policy).objections),
     ]
     if objections:

@@ -17,7 +17,7 @@ from withdrawals.core.planning import PlanDecision, check_plan, plan_batch
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, Sats
 from withdrawals.errors import BreakerOpen, GateClosed
-from withdrawals.lineage import judge_plan
+from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.ports import Dice, FeeSource, Ledger, LedgerTx
 from withdrawals.world import World, check_gate
 
@@ -62,7 +62,7 @@ def _plan_in(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, 
     if decision.plan is None:
         return PlanOutcome(None, len(decision.holds), decision.missing_sats, decision.waiting_reason)
     withdrawals = {w.id: w for w in queued}
-    objections = [*check_plan(decision.plan, withdrawals, policy, own_scripts=tx.load_own_scripts())]
+    objections = [*check_plan(decision.plan, withdrawals, policy, own_scripts=load_own_change(tx, decision.plan))]
     objections += [o.message for o in judge_plan(tx, decision.plan, policy).objections]
     if objections:
         words = f"the planner made a plan that its own checker refuses: {'; '.join(objections)}"
@@ -76,11 +76,12 @@ def _decide(
     tx: LedgerTx, queued: tuple[Withdrawal, ...], batch_id: BatchId, feerate: Feerate, policy: Policy, now: int
 ) -> PlanDecision:
     tip = tx.load_tip()
-    reserved = tx.load_reservations()
+    coins = tx.load_unspent_coins()
+    reserved = tx.load_reservations([c.outpoint for c in coins])
     return plan_batch(
         batch_id=batch_id,
         queued=queued,
-        coins=[c for c in tx.load_unspent_coins() if c.outpoint not in reserved],
+        coins=[c for c in coins if c.outpoint not in reserved],
         change=tx.peek_script(0, CHANGE_BRANCH),
         feerate=feerate,
         tip_height=0 if tip is None else tip.height,

@@ -28,7 +28,7 @@ from withdrawals.errors import (
     StaleLedger,
     known,
 )
-from withdrawals.lineage import judge_plan
+from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.moves import abandon
 from withdrawals.ports import ApprovedPayment, Clock, Ledger, LedgerTx, SignedAnswer, Signer, SigningOrder, Verifier
 from withdrawals.world import World, check_gate
@@ -137,10 +137,10 @@ def _prepare(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> _Ask 
 def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[str]:
     """Everything that speaks against showing this plan to a signer, proved from the ledger as it is now."""
     withdrawals = {w.id: w for w in batch.withdrawals}
-    reserved = tx.load_reservations()
+    reserved = tx.load_reservations(plan.prevouts)
     coins = tx.load_coins(plan.prevouts)
     spends = tx.load_spends(plan.prevouts)
-    objections = list(check_plan(plan, withdrawals, policy, own_scripts=tx.load_own_scripts(), coins=coins))
+    objections = list(check_plan(plan, withdrawals, policy, own_scripts=load_own_change(tx, plan), coins=coins))
     if batch.state in {BatchState.CONFIRMED, BatchState.FINAL}:
         objections.append("everyone in this batch is paid")
     objections += [f"{o} is not reserved for this batch" for o in plan.prevouts if reserved.get(o) != batch.id]
