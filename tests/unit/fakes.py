@@ -106,6 +106,8 @@ class FakeNode:
     clock: FakeClock
     feerate: Feerate | None = None
     headers_ahead: int = 0
+    name: str = "regtest"
+    """What the node calls its chain."""
     peers: int = 8
     down: str = ""
     """Why the node cannot be reached; empty: it can."""
@@ -199,7 +201,7 @@ class FakeNode:
         header = self._chain[-1].header
         ahead = header.height + self.headers_ahead
         return NodeTip(
-            self._chain[-1].ref, ahead, header.time, "regtest", initial_block_download=False, peers=self.peers
+            self._chain[-1].ref, ahead, header.time, self.name, initial_block_download=False, peers=self.peers
         )
 
     def fetch_hash(self, height: int) -> BlockHash | None:
