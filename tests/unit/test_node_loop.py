@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,8 +46,26 @@ def loops() -> int:
     return sum(thread.name == "node-rpc" and thread.ident not in _others for thread in threading.enumerate())
 
 
+def fork_and_try(deed: Callable[[], bool]) -> int:
+    """The pid of a child that does it, and exits with 0 if it was true. A child that hangs is killed by its alarm."""
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        try:
+            os._exit(0 if deed() else 1)
+        except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
+            os._exit(2)
+    return pid
+
+
 def child_status(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def closed(rpc: NodeRpc) -> bool:
+    rpc.close()
+    return True
 
 
 def stall(node: FakeNode) -> threading.Event:
@@ -92,13 +110,7 @@ def test_a_forked_child_and_its_parent_both_go_on(rpc: NodeRpc) -> None:
     """RQ forks a process for every job."""
     assert rpc.call("getblockhash", 1) == 1
     for _ in range(3):
-        pid = os.fork()
-        if not pid:
-            try:
-                answers = [rpc.call("getblockhash", height) for height in (2, 3)]
-                os._exit(0 if answers == [2, 3] and loops() == 1 else 1)
-            except BaseException:  # noqa: BLE001 - a child of a test must end here, whatever happens
-                os._exit(2)
+        pid = fork_and_try(lambda: [rpc.call("getblockhash", n) for n in (2, 3)] == [2, 3] and loops() == 1)
         assert rpc.call("getblockhash", 4) == 4
         assert child_status(pid) == 0
     assert rpc.call("getblockhash", 5) == 5
@@ -109,38 +121,25 @@ def test_a_forked_child_and_its_parent_both_go_on(rpc: NodeRpc) -> None:
 def test_a_child_is_not_stopped_by_a_lock_that_a_thread_of_its_parent_held(rpc: NodeRpc) -> None:
     rpc.call(READ)
     with rpc._process._lock:
-        pid = os.fork()
-        if not pid:
-            signal.alarm(10)
-            os._exit(0 if rpc.call("getblockhash", 2) == 2 else 1)
+        pid = fork_and_try(lambda: rpc.call("getblockhash", 2) == 2)
     assert child_status(pid) == 0
 
 
 @forks
 def test_a_child_that_closes_leaves_its_parent_alone(rpc: NodeRpc) -> None:
     rpc.call(READ)
-    pid = os.fork()
-    if not pid:
-        signal.alarm(10)
-        rpc.close()
-        os._exit(0)
-    assert child_status(pid) == 0
+    assert child_status(fork_and_try(lambda: closed(rpc))) == 0
     assert rpc.call("getblockhash", 2) == 2
 
 
 @forks
 def test_a_child_of_a_child_works(rpc: NodeRpc) -> None:
-    rpc.call(READ)
-    pid = os.fork()
-    if not pid:
-        signal.alarm(10)
+    def fork_again() -> bool:
         rpc.call(READ)
-        grandchild = os.fork()
-        if not grandchild:
-            signal.alarm(10)
-            os._exit(0 if rpc.call("getblockhash", 9) == 9 else 1)
-        os._exit(child_status(grandchild))
-    assert child_status(pid) == 0
+        return child_status(fork_and_try(lambda: rpc.call("getblockhash", 9) == 9)) == 0
+
+    rpc.call(READ)
+    assert child_status(fork_and_try(fork_again)) == 0
 
 
 # -------------------------------------------------------------------------------------------------------------- endings
