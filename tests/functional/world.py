@@ -7,7 +7,7 @@ ledger is SQLite in the test's own directory, and the workers are either this pr
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -319,19 +319,20 @@ class World:
         self.assert_audit_clean()
 
 
+def state_of_process(pid: int) -> str:
+    """One letter, as `ps` writes it (R, S, T stopped, Z dead but not buried); empty if there is no such process."""
+    if Path("/proc/self/stat").exists():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return told.strip()[:1]
+
+
 def is_running(pid: int) -> bool:
-    """Whether a process of this pid exists and is no zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    if not Path("/proc/self/stat").exists():
-        return True
-    try:
-        # An orphan stays a zombie where nobody reaps it, as in a container without an init.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    """Whether a process of this pid is there and alive. An orphan stays a zombie where nobody reaps it."""
+    return state_of_process(pid) not in {"", "Z"}
 
 
 def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
