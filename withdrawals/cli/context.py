@@ -13,7 +13,6 @@ from typing import Final, NoReturn
 
 import click
 
-from withdrawals.bootstrap import refuse_optimised_python
 from withdrawals.cli.printing import print_json
 from withdrawals.config import CONFIG_ENV, Config, load_config
 from withdrawals.errors import ConfigError, MalformedFile, TheirError, WithdrawalsError, WorldError
@@ -48,7 +47,6 @@ class Context:
     @cached_property
     def config(self) -> Config:
         """The configuration, read once. Raises ConfigError."""
-        refuse_optimised_python()
         return load_config(self.config_path)
 
     @contextmanager

@@ -7,7 +7,6 @@ import click
 from withdrawals.cli.context import Context, json_option, pass_context, reason_option
 from withdrawals.cli.printing import print_events, print_json, print_story, print_withdrawals
 from withdrawals.core.amounts import parse_sats
-from withdrawals.errors import ConfigError
 
 
 @click.command("enqueue")
@@ -28,10 +27,14 @@ def enqueue_command(
     *,
     as_json: bool,
 ) -> None:
-    """Accept a withdrawal: REQUEST_ID is your idempotency key, for ever."""
-    single = request_id is not None and address is not None
-    if single == (path is not None):
-        raise ConfigError("enqueue: accepted: REQUEST_ID ADDRESS with --sats or --btc, or --file FILE alone")
+    """Accept a withdrawal: REQUEST_ID is your idempotency key, for ever.
+
+    The same id again with the same scriptPubKey and amount gives the first answer again. Write -- before an id that
+    begins with a dash.
+    """
+    beside_a_file = (request_id, address, sats, btc)
+    if (path is None and address is None) or (path is not None and beside_a_file != (None,) * 4):
+        raise click.UsageError("Say either REQUEST_ID ADDRESS with --sats or --btc, or --file FILE alone.")
     with context.processor() as processor:
         if path is not None:
             stored = processor.enqueue_file(path)
@@ -75,7 +78,7 @@ def show_command(context: Context, request_id: str, *, as_json: bool) -> None:
 
 @click.command("events")
 @click.option("--after", default=0, show_default=True, help="The last sequence number that you have stored.")
-@click.option("--limit", default=1_000, show_default=True)
+@click.option("--limit", default=1_000, show_default=True, help="At most this many.")
 @json_option
 @pass_context
 def events_command(context: Context, after: int, limit: int, *, as_json: bool) -> None:

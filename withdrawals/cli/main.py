@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from withdrawals.bootstrap import refuse_optimised_python
 from withdrawals.cli import exchange, ops, processes, support
 from withdrawals.cli.context import EXIT_OURS, Context, fail
 from withdrawals.errors import WithdrawalsError
@@ -28,6 +29,7 @@ def cli(context: click.Context, config_option: str | None) -> None:
     Exit codes: 0 done; 1 ops should look (status, audit); 2 wrong command line; 3 wrong input, or not allowed in this
     state; 4 the world is not as it must be; 5 our own mistake. After 2, 3 and 4 nothing was changed.
     """
+    refuse_optimised_python()
     context.obj = Context(config_option)
 
 

@@ -11,15 +11,20 @@ from withdrawals.cli.printing import print_coins, print_json, print_status, prin
 from withdrawals.config import HOT_KEYS_ON_MAINNET
 from withdrawals.core.amounts import format_feerate
 from withdrawals.core.types import Network, ScriptKind
-from withdrawals.errors import ConfigError
 from withdrawals.inputs import parse_path
 
 
 @click.command("keygen")
 @click.argument("path")
-@click.option("--network", type=click.Choice([n.value for n in Network]), required=True)
+@click.option("--network", type=click.Choice([n.value for n in Network]), required=True, help="The keys' network.")
 @click.option(
-    "--kind", "kinds", multiple=True, default=("p2wpkh",), show_default=True, help="p2wpkh, p2tr, p2sh, p2pkh."
+    "--kind",
+    "kinds",
+    type=click.Choice([k.value for k in (ScriptKind.P2WPKH, ScriptKind.P2TR, ScriptKind.P2SH, ScriptKind.P2PKH)]),
+    multiple=True,
+    default=("p2wpkh",),
+    show_default=True,
+    help="May be repeated; change goes to the first. p2sh holds P2WPKH inside, p2pkh is malleable.",
 )
 @click.option("--mainnet-hot-keys", default="", help="On mainnet: the words that the configuration must say too.")
 @json_option
@@ -27,10 +32,7 @@ def keygen_command(path: str, network: str, kinds: tuple[str, ...], mainnet_hot_
     """Make a fresh key file at PATH (mode 0600) and print its public descriptors for the configuration."""
     from withdrawals.signing.keyfile import create_key_file  # noqa: PLC0415 -- only this command touches keys
 
-    try:
-        wanted = [ScriptKind(k) for k in kinds]
-    except ValueError:
-        raise ConfigError(f"kind: {', '.join(kinds)}: accepted: p2wpkh, p2tr, p2sh, p2pkh") from None
+    wanted = [ScriptKind(k) for k in kinds]
     allowed = mainnet_hot_keys.strip().lower() == HOT_KEYS_ON_MAINNET
     wallet = create_key_file(parse_path(path), Network(network), wanted, allow_mainnet_hot_keys=allowed)
     if as_json:
@@ -73,8 +75,8 @@ def status_command(context: Context, *, as_json: bool) -> None:
 
 @click.command("list")
 @click.option("--state", "states", multiple=True, help="Only these states; may be repeated.")
-@click.option("--after-seq", default=0, show_default=True)
-@click.option("--limit", default=100, show_default=True)
+@click.option("--after-seq", default=0, show_default=True, help="Go on behind this one.")
+@click.option("--limit", default=100, show_default=True, help="At most this many.")
 @json_option
 @pass_context
 def list_command(context: Context, states: tuple[str, ...], after_seq: int, limit: int, *, as_json: bool) -> None:

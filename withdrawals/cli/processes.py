@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from withdrawals.bootstrap import Parts, refuse_optimised_python
+from withdrawals.bootstrap import Parts
 from withdrawals.cli.context import Context, pass_context
 from withdrawals.logs import set_up_logs
 from workers.loops import Stop, end_with_parent, follow, sweep_forever
@@ -17,7 +17,6 @@ _with_parent = click.option(
 
 
 def _parts(context: Context, *, with_parent: bool) -> Parts:
-    refuse_optimised_python()
     set_up_logs()
     if with_parent:
         end_with_parent()
@@ -71,6 +70,5 @@ def sweep_command(context: Context, *, end_with_parent: bool) -> None:
 @pass_context
 def run_command(context: Context) -> None:
     """Keep one of each process alive on this machine, until interrupted."""
-    refuse_optimised_python()
     set_up_logs()
     supervise(context.config_path, _stop())
