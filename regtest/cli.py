@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,8 @@ def scenarios_named(patterns: Sequence[str]) -> list[Scenario]:
 
 def main() -> None:
     """Run the command line; where nothing can be played, say what was tried and what helps."""
+    # A CI that gives up on a job sends SIGTERM; node, Redis server and workers are to be ended then as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=True)
     except ProvisionError as error:

@@ -100,7 +100,8 @@ class OurProcessor:
 
     def status(self, request_id: str) -> str:
         """The state, in the ledger's word."""
-        return self._read(request_id)[0].state
+        with self.parts.ledger.read() as view:
+            return _known(view.find_request(parse_request_id(request_id)), request_id).state
 
     def support_retry(self, request_id: str) -> SupportAnswer:
         """Press the button, which never pays, and pass on why not. Raises `PaidByRetry` if it did something else."""
@@ -112,7 +113,7 @@ class OurProcessor:
 
     def signed_transactions(self, request_id: str) -> list[bytes]:
         """All that its signer ever returned for the withdrawal, fit to send or not."""
-        return [attempt.raw for attempt in self._read(request_id)[1]]
+        return [attempt.raw for attempt in self._attempts(request_id)]
 
     def what_it_believes(self, request_id: str) -> str:
         """What became of its coins, who was paid, and its state."""
@@ -126,7 +127,7 @@ class OurProcessor:
 
     def refusals(self, request_id: str) -> list[str]:
         """Why what the signer returned was never sent, for each transaction that was not."""
-        return [attempt.refusal for attempt in self._read(request_id)[1] if attempt.refusal]
+        return [attempt.refusal for attempt in self._attempts(request_id) if attempt.refusal]
 
     def complaints(self) -> list[str]:
         """Everything that its own audit finds wrong with its books, as sentences."""
@@ -144,17 +145,21 @@ class OurProcessor:
             if own.script in wanted
         ]
 
-    def _read(self, request_id: str) -> tuple[Withdrawal, tuple[Attempt, ...]]:
-        """The withdrawal, and every attempt to pay it: from the ledger, for a whole story takes longer to tell."""
+    def _attempts(self, request_id: str) -> tuple[Attempt, ...]:
+        """Every attempt to pay it, from the ledger: a whole story takes longer to tell."""
         with self.parts.ledger.read() as view:
-            withdrawal = view.find_request(parse_request_id(request_id))
-            if withdrawal is None:
-                raise UnknownId(f"request_id: no withdrawal {request_id!r}")
+            withdrawal = _known(view.find_request(parse_request_id(request_id)), request_id)
             batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
         if batch is None:
-            return withdrawal, ()
+            return ()
         paying = {plan.number for plan in batch.plans if withdrawal.id in plan.withdrawal_ids}
-        return withdrawal, tuple(a for a in batch.attempts if a.plan_number in paying)
+        return tuple(attempt for attempt in batch.attempts if attempt.plan_number in paying)
+
+
+def _known(withdrawal: Withdrawal | None, request_id: str) -> Withdrawal:
+    if withdrawal is None:
+        raise UnknownId(f"request_id: no withdrawal {request_id!r}")
+    return withdrawal
 
 
 def _paid(story: Story) -> str:

@@ -109,6 +109,8 @@ def conclusion(results: Sequence[Result]) -> str:
     once = len(ours) - refused
     kept = f", and kept back what it would not send in {refused}" if refused else ""
     said = f"withdrawals paid exactly once in {once} {'story' if once == 1 else 'stories'}{kept}."
-    if naive:
+    if times:
         said += f" The control paid twice in {times} of {len(naive)} and lost {btc_of(lost)} BTC."
+    elif naive:
+        said += " The control paid once, too."
     return said

@@ -317,6 +317,12 @@ def test_the_conclusion_counts_what_was_lost() -> None:
     assert conclusion([row(LOST, NAIVE, Outcome.PAID_TWICE), row(LOST, OURS, Outcome.PAID_ONCE)]) == (
         "withdrawals paid exactly once in 1 story. The control paid twice in 1 of 1 and lost 1.00000000 BTC."
     )
+    assert conclusion([row(KEPT, NAIVE, Outcome.PAID_ONCE), row(KEPT, OURS, Outcome.PAID_ONCE)]) == (
+        "withdrawals paid exactly once in 1 story. The control paid once, too."
+    )
+    assert conclusion([row(REFUSED, OURS, Outcome.REFUSED)]) == (
+        "withdrawals paid exactly once in 0 stories, and kept back what it would not send in 1."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- the command line
