@@ -30,6 +30,7 @@ from withdrawals.core.types import ScriptKind
 from withdrawals.processor import Processor
 from withdrawals.runtime import SystemClock
 from withdrawals.signing.keyfile import create_key_file, load_key_file
+from workers.follower import LEASE_S
 from workers.inline import Inline
 
 ANCHOR_DEPTH: Final = 6
@@ -116,6 +117,7 @@ class World:
         self.customers: dict[str, Customer] = {}
         self._children: list[Child] = []
         self._opened: list[Parts] = []
+        self._ahead_s = 0
         self.parts = self.open()
         self.processor = Processor(self.parts)
         self.birthday = self.processor.init().birthday_height
@@ -161,10 +163,11 @@ class World:
         self._opened.append(parts)
         return parts
 
-    def start_over(self, wrap: object = None, *, ahead_s: int = 0) -> None:
-        """End this process's worker and begin a new one on the same files, as after a restart."""
+    def start_over(self, wrap: object = None) -> None:
+        """End this process's worker and begin a new one on the same files, once the old follower's lease is over."""
         self.stop_inline()
-        self.parts = self.open(wrap, ahead_s=ahead_s)
+        self._ahead_s += LEASE_S + 1
+        self.parts = self.open(wrap, ahead_s=self._ahead_s)
         self.processor, self.inline = Processor(self.parts), Inline(self.parts)
 
     def stop_inline(self) -> None:
