@@ -17,9 +17,14 @@ from rq.serializers import JSONSerializer
 
 log = logging.getLogger(__name__)
 
-QUEUE_OF: Final = {"plan": "withdrawals", "broadcast": "withdrawals", "sign": "sign"}
+QUEUE_OF: Final = {"plan": "withdrawals", "broadcast": "withdrawals", "reissue": "withdrawals", "sign": "sign"}
 """Which queue a job goes to. `sign` has a process of its own, the only one that opens the key file."""
-CALLABLE_OF: Final = {"plan": "workers.jobs.plan", "broadcast": "workers.jobs.broadcast", "sign": "workers.jobs.sign"}
+CALLABLE_OF: Final = {
+    "plan": "workers.jobs.plan",
+    "broadcast": "workers.jobs.broadcast",
+    "reissue": "workers.jobs.reissue",
+    "sign": "workers.jobs.sign",
+}
 """The dotted names that are stored in Redis, and the only ones that a worker runs."""
 JOB_TIMEOUT_S: Final = 600
 """Far above every inner deadline: RQ's timeout is an exception that lands at any bytecode."""

@@ -179,7 +179,7 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
     """What happens next, and when, in one or two sentences."""
     stopped = _stopped_by(view)
     if batch is not None and batch.state is BatchState.CONFLICTED and withdrawal.state in _UNPAID:
-        return "A coin of its batch went elsewhere: nothing is signed until an operator has looked (see status)."
+        return _next_of_conflicted(view, batch, stopped)
     match withdrawal.state:
         case WithdrawalState.QUEUED:
             words = f"Waits: {stopped}." if stopped else _next_of_queued(view, policy)
@@ -230,3 +230,13 @@ def _stopped_by(view: LedgerView) -> str:
     if gate is not None and gate.reasons:
         return f"the world gate is closed ({gate.reasons[0]})"
     return ""
+
+
+def _next_of_conflicted(view: LedgerView, batch: Batch, stopped: str) -> str:
+    """A coin of its batch went elsewhere, or vanished: what a re-issue waits for."""
+    words = (
+        "A coin of its batch went elsewhere; what is unpaid is planned again with coins that exclude every earlier try"
+    )
+    told = [e.why for e in view.load_story(batch_id=batch.id) if e.kind == "batch.waiting"]
+    waits = stopped or (told[-1] if told else "")
+    return f"{words}. It waits: {waits}." if waits else f"{words}, within a block or two."

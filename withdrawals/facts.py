@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from withdrawals.core.model import Batch
+from withdrawals.core.model import Batch, Withdrawal
 from withdrawals.core.settlement import ChainFacts
 from withdrawals.ports import LedgerView
 
@@ -17,3 +17,10 @@ def load_facts(view: LedgerView, batch: Batch) -> ChainFacts:
     seen = {a.ntxid for a in batch.attempts if a.accepted_at is not None}
     seen |= {p.ntxid for p in batch.plans if p.asked and view.was_seen(p.ntxid)}
     return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen)
+
+
+def unpaid_of(view: LedgerView, batch: Batch) -> tuple[Withdrawal, ...]:
+    """The withdrawals that this batch still has to see to: not paid on this chain by anything, not taken over since."""
+    own = [w for w in batch.withdrawals if w.batch_id == batch.id]
+    paid = {p.withdrawal_id for p in view.load_payments([w.id for w in own])}
+    return tuple(w for w in own if w.id not in paid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
 from withdrawals.core.lint import sighash_all_everywhere
@@ -14,15 +15,41 @@ from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
 from withdrawals.ports import LedgerView
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that a new plan for some withdrawals must exclude, and the ancestry that can prove it."""
+
+    earlier: Mapping[WithdrawalId, Sequence[Intent]]
+    known: Known
+    payers: Mapping[WithdrawalId, Sequence[TxView]]
+    """Transactions ever seen to pay them."""
+    ancestors: Mapping[Txid, TxView]
+    """The bytes behind `known`."""
+
+
 def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
     """I1 for one plan: against every plan ever asked, and every transaction ever seen to pay, for its withdrawals."""
-    asked = [p for p in view.load_plans_paying(plan.withdrawal_ids) if p.asked and p.ntxid != plan.ntxid]
-    payers = view.load_seen_payers(plan.withdrawal_ids)
+    history = load_history(view, plan.withdrawal_ids, plan.prevouts, policy, asking=plan)
+    return judge_exclusion(intent_of(plan, sealed=True), history.earlier, history.known)
+
+
+def load_history(
+    view: LedgerView,
+    withdrawal_ids: Sequence[WithdrawalId],
+    prevouts: Collection[OutPoint],
+    policy: Policy,
+    *,
+    asking: Plan | None = None,
+) -> History:
+    """The history of these withdrawals, with the ancestry of all of it and of `prevouts`; `asking` itself left out."""
+    own = None if asking is None else asking.ntxid
+    asked = [p for p in view.load_plans_paying(withdrawal_ids) if p.asked and p.ntxid != own]
+    payers = view.load_seen_payers(withdrawal_ids)
     seen = {tx.wtxid: tx for txs in payers.values() for tx in txs}
-    start = set(plan.prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
+    start = set(prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
     ancestors = load_ancestors(view, start, policy)
     known = _intents_of(view, ancestors, asked, payers)
-    earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in plan.withdrawal_ids}
+    earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in withdrawal_ids}
     for other in asked:
         for intent in _intents_asked_for(view, other):
             for withdrawal_id in earlier.keys() & set(other.withdrawal_ids):
@@ -31,7 +58,7 @@ def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
         for tx in transactions:
             sealed = sighash_all_everywhere(tx.raw, _spent_scripts(view, tx))
             earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed))
-    return judge_exclusion(intent_of(plan, sealed=True), earlier, known)
+    return History(earlier, known, payers, ancestors)
 
 
 def _intents_asked_for(view: LedgerView, plan: Plan) -> Iterator[Intent]:

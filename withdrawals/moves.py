@@ -10,6 +10,7 @@ from typing import Final
 
 from withdrawals.core.lifecycle import check_abandon, check_unbatch
 from withdrawals.core.model import Batch, BatchState, PlanState, Withdrawal, WithdrawalState
+from withdrawals.core.types import BatchId
 from withdrawals.errors import MissingReason
 from withdrawals.ports import LedgerTx
 
@@ -46,13 +47,30 @@ def give_up_unasked_plan(tx: LedgerTx, withdrawal: Withdrawal, *, who: str, why:
 
 
 def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
-    """Give a batch up whose signer was never asked: its coins are free, its withdrawals wait in the queue again."""
+    """Give a batch up whose signer was never asked: its coins are free, its withdrawals wait in the queue again.
+
+    A re-issue that was never asked goes back to the generation before: its withdrawals were asked for there, and its
+    coins are kept for their sake (I4).
+    """
     abandoned = check_abandon(batch)
     for plan in batch.plans:
         tx.set_plan_state(batch.id, plan.number, PlanState.ABANDONED, at=at)
     tx.set_batch_state(batch.id, abandoned)
+    kept = [o for o, holder in tx.load_reservations().items() if holder == batch.id]
     tx.release_reservations(batch.id, None, at=at)
+    home = _home_of(tx, batch)
+    if home is not None:
+        tx.reserve(kept, home, at=at)
     for withdrawal in batch.withdrawals:
-        tx.set_withdrawal(withdrawal.id, state=check_unbatch(withdrawal))
-        tx.append_event("withdrawal.queued", at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch.id)
+        state = check_unbatch(withdrawal) if home is None else WithdrawalState.BATCHED
+        tx.set_withdrawal(withdrawal.id, state=state, batch_id=home)
+        tx.append_event(f"withdrawal.{state}", at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch.id)
     tx.append_event("batch.abandoned", at=at, who=who, why=why, batch_id=batch.id)
+
+
+def _home_of(tx: LedgerTx, batch: Batch) -> BatchId | None:
+    """The nearest generation before it that was asked; None for a first generation."""
+    parent = None if batch.parent is None else tx.load_batch(batch.parent)
+    while parent is not None and parent.state is BatchState.ABANDONED:
+        parent = None if parent.parent is None else tx.load_batch(parent.parent)
+    return None if parent is None else parent.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from withdrawals.bootstrap import Parts
 from withdrawals.core.types import BatchId
 from workers.follower import Follower
-from workers.jobs import broadcast_one, plan_all, sign_one
+from workers.jobs import broadcast_one, plan_all, reissue_one, sign_one
 from workers.sweeper import rings_due
 
 
@@ -39,5 +39,7 @@ class Inline:
                 plan_all(self.parts)
             case "sign":
                 sign_one(self.parts, BatchId(target))
+            case "reissue":
+                reissue_one(self.parts, BatchId(target))
             case _:
                 broadcast_one(self.parts, BatchId(target))

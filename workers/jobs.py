@@ -14,6 +14,7 @@ from withdrawals.core.types import BatchId
 from withdrawals.errors import ConstraintBroken, JournalDamaged, StaleLedger, WorldError
 from withdrawals.steps.broadcast import broadcast as broadcast_step
 from withdrawals.steps.plan import plan as plan_step
+from withdrawals.steps.reissue import reissue as reissue_step
 from withdrawals.steps.settle import settle_with
 from withdrawals.steps.sign import Signing
 from withdrawals.steps.sign import sign as sign_step
@@ -51,6 +52,11 @@ def sign(batch_id: str) -> None:
 def broadcast(batch_id: str) -> None:
     """Send one batch's stored bytes."""
     broadcast_one(_here(), BatchId(batch_id))
+
+
+def reissue(batch_id: str) -> None:
+    """Plan the next generation for what a conflict left unpaid."""
+    reissue_one(_here(), BatchId(batch_id))
 
 
 def plan_all(parts: Parts) -> None:
@@ -104,3 +110,21 @@ def broadcast_one(parts: Parts, batch_id: BatchId) -> None:
         return
     for sending in sent:
         log.info("sent %s of %s: %s %s", sending.attempt.txid, batch_id, sending.result.outcome, sending.result.reason)
+
+
+def reissue_one(parts: Parts, batch_id: BatchId) -> None:
+    """See `reissue`."""
+    try:
+        done = reissue_step(batch_id, parts.ledger, parts.fees, parts.world, parts.dice)
+    except ConstraintBroken as error:
+        log.info("another planner was faster (%s); the sweeper rings again", error.constraint)
+        return
+    except WorldError as error:
+        log.warning("cannot re-issue %s now: %s", batch_id, error)
+        return
+    if done.batch_id is None:
+        if done.waiting:
+            log.info("%s waits: %s", batch_id, done.waiting)
+        return
+    log.info("re-issued the unpaid of %s as %s", batch_id, done.batch_id)
+    parts.bell.ring("sign", done.batch_id)

@@ -30,6 +30,7 @@ ALLOWED: Final[Mapping[str, Callable[..., None]]] = {
     CALLABLE_OF["plan"]: jobs.plan,
     CALLABLE_OF["sign"]: jobs.sign,
     CALLABLE_OF["broadcast"]: jobs.broadcast,
+    CALLABLE_OF["reissue"]: jobs.reissue,
 }
 """Everything that a worker will ever run."""
 WORKER_TTL_S: Final = 30

@@ -7,6 +7,7 @@ from typing import Final
 
 from withdrawals.bootstrap import Parts
 from withdrawals.core.model import Batch, BatchState, PlanState, WithdrawalState
+from withdrawals.facts import unpaid_of
 from withdrawals.ports import LedgerView
 from withdrawals.steps.init import top_up_scripts
 
@@ -32,6 +33,8 @@ def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[
             continue
         if any(p.state in {PlanState.PLANNED, PlanState.SIGNING} for p in batch.plans):
             rings.append(("sign", batch_id))
+        if batch.state is BatchState.CONFLICTED and unpaid_of(view, batch):
+            rings.append(("reissue", batch_id))
         if _due_to_send(batch, now, resend_interval_s):
             rings.append(("broadcast", batch_id))
     return rings

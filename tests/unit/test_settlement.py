@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tests.unit.builders import TIP, WIDE, batch_of, coin, planned, request
-from withdrawals.core.model import Batch, BatchState, Payment, Plan, PlanState, Spend, WithdrawalState
+from withdrawals.core.model import Batch, BatchState, Payment, PlanState, Spend, WithdrawalState
 from withdrawals.core.settlement import ChainFacts, deed_of, depth_of, returnable, settle
 from withdrawals.core.types import BlockHash, BlockRef, Ntxid, OutPoint, Sats, Txid, Wtxid
 
@@ -171,24 +171,11 @@ def test_an_older_plan_of_the_same_batch_is_no_stranger() -> None:
     assert settle(batch, facts, WIDE).batch is BatchState.CONFIRMED
 
 
-def wider_bump() -> Plan:
-    """A bump that adds a coin."""
-    second = planned([ONE, TWO], [coin(2, 900_000)])
-    return replace(PLAN, number=2, inputs=(*PLAN.inputs, *second.inputs), ntxid=Ntxid("b" * 64), state=PlanState.SIGNED)
-
-
 @pytest.mark.covers("I4", "CE21")
-def test_a_coin_that_only_the_losing_bump_wanted_comes_back() -> None:
-    """And only that coin: what the winner spent, and what is spent anyway, stays where it is."""
-    bump = wider_bump()
-    batch = batch_of([ONE, TWO], replace(PLAN, state=PlanState.SIGNED), bump)
-    extra = bump.prevouts - PLAN.prevouts
-    facts = ChainFacts(TIP, {COIN: OURS}, extra, [paid(1), paid(2)], ())
-    assert returnable(batch, facts) == extra
-    bump_won = ChainFacts(TIP, {o: spend(o, bump.ntxid) for o in bump.prevouts}, (), [paid(1), paid(2)], ())
-    assert returnable(batch, bump_won) == frozenset()
-    nobody_won = ChainFacts(TIP, {}, bump.prevouts, (), ())
-    assert returnable(batch, nobody_won) == frozenset()
+def test_coins_held_for_a_final_batch_come_back_unless_they_were_spent() -> None:
+    """What only the losing bump wanted, and what was kept for a re-issue that was never needed."""
+    facts = ChainFacts(TIP, {COIN: OURS}, {OTHER_COIN}, [paid(1), paid(2)], ())
+    assert returnable({COIN, OTHER_COIN}, facts) == {OTHER_COIN}
 
 
 def test_depth_is_one_at_the_tip() -> None:

@@ -143,11 +143,6 @@ def _stolen_in_the_mempool_of_a_node_that_is_gone(bench: Bench, coin: OutPoint) 
     bench.node.down = "restarting"
 
 
-def _vanished(bench: Bench, coin: OutPoint) -> None:
-    assert coin in bench.reserved()
-    bench.reorg(3, forget=True)
-
-
 @pytest.mark.covers("I6")
 @pytest.mark.parametrize(
     "trouble",
@@ -155,7 +150,6 @@ def _vanished(bench: Bench, coin: OutPoint) -> None:
         _stolen_in_a_block,
         _stolen_in_the_mempool,
         _stolen_in_the_mempool_of_a_node_that_is_gone,
-        _vanished,
     ],
 )
 def test_no_word_of_an_operator_closes_what_is_not_mended(

@@ -119,13 +119,10 @@ def _lost_inputs(batch: Batch, facts: ChainFacts) -> tuple[tuple[Spend, ...], tu
     return taken, vanished
 
 
-def returnable(batch: Batch, facts: ChainFacts) -> frozenset[OutPoint]:
-    """Coins that only losing plans of a batch wanted, once one of its plans is in a block (I4): they may serve others.
+def returnable(held: Collection[OutPoint], facts: ChainFacts) -> frozenset[OutPoint]:
+    """Of the coins held for a final batch, those that nothing spent (I4): they may serve others.
 
-    They come back to the planner only when the winner is buried to `final`; a shallower winner may yet lose to them.
+    Only losing plans wanted them, or a re-issue that was never needed. They come back to the planner only when the
+    batch is buried to `final`: a shallower winner may yet lose to them.
     """
-    winners = {s.ntxid for s in facts.spends.values()} & {p.ntxid for p in batch.plans}
-    if not winners:
-        return frozenset()
-    kept = {o for p in batch.plans if p.ntxid in winners for o in p.prevouts}
-    return frozenset(o for p in batch.plans for o in p.prevouts if o not in kept and o not in facts.spends)
+    return frozenset(o for o in held if o not in facts.spends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from withdrawals.ledger.schema import (
     attempts,
     batch_withdrawals,
     batches,
+    certificates,
     own_scripts,
     payments,
     plan_inputs,
@@ -25,7 +27,9 @@ from withdrawals.ledger.schema import (
     transactions,
     withdrawals,
 )
+from withdrawals.ledger.schema import certificate_displacers as displacers
 from withdrawals.ledger.session import Session, chunks
+from withdrawals.ports import Certificate
 
 _PlanKey = tuple[BatchId, int]
 
@@ -64,6 +68,29 @@ class BatchReads(Session):
         """Oldest first."""
         query = select(batches.c.id).where(batches.c.state.in_([s.value for s in states])).order_by(batches.c.seq)
         return tuple(BatchId(row.id) for row in self._all(query))
+
+    def list_lineage(self, lineage: BatchId) -> tuple[BatchId, ...]:
+        """First generation first."""
+        query = select(batches.c.id).where(batches.c.lineage == lineage).order_by(batches.c.generation)
+        return tuple(BatchId(row.id) for row in self._all(query))
+
+    def load_certificates(self, batch_id: BatchId) -> tuple[Certificate, ...]:
+        """In the order of the withdrawals' ids."""
+        rests_on: dict[str, list[Wtxid]] = {}
+        for row in self._all(select(displacers).where(displacers.c.batch_id == batch_id).order_by(displacers.c.wtxid)):
+            rests_on.setdefault(row.withdrawal_id, []).append(Wtxid(row.wtxid))
+        query = select(certificates).where(certificates.c.batch_id == batch_id).order_by(certificates.c.withdrawal_id)
+        return tuple(
+            Certificate(
+                withdrawal_id=row.withdrawal_id,
+                evidence=json.loads(row.evidence),
+                displacers=tuple(rests_on.get(row.withdrawal_id, ())),
+                conditional=row.conditional,
+                approved_by=row.approved_by,
+                issued_at=row.issued_at,
+            )
+            for row in self._all(query)
+        )
 
     def list_batches_paid_from(self, height: int) -> tuple[BatchId, ...]:
         """Every batch that one of the withdrawals paid there was ever in, oldest first."""

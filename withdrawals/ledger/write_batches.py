@@ -10,12 +10,15 @@ from sqlalchemy import select, update
 from withdrawals.core.model import Attempt, BatchState, Plan, PlanState, TxView, WithdrawalState
 from withdrawals.core.types import BatchId, OutPoint, WithdrawalId, Wtxid
 from withdrawals.errors import UnknownId, ensure
+from withdrawals.ledger.rows import json_of
 from withdrawals.ledger.schema import (
     ASKED,
     SEEN_IN,
     attempts,
     batch_withdrawals,
     batches,
+    certificate_displacers,
+    certificates,
     plan_inputs,
     plan_outputs,
     plans,
@@ -26,6 +29,7 @@ from withdrawals.ledger.schema import (
     withdrawals,
 )
 from withdrawals.ledger.session import Writing, chunks
+from withdrawals.ports import Certificate
 
 
 class BatchWrites(Writing):
@@ -57,6 +61,21 @@ class BatchWrites(Writing):
         for ids in chunks(withdrawal_ids):
             moved = {"batch_id": batch_id, "state": WithdrawalState.BATCHED.value, "hold_reason": None}
             self._run(update(withdrawals).where(withdrawals.c.id.in_(ids)).values(**moved))
+
+    def insert_certificate(self, batch_id: BatchId, certificate: Certificate) -> None:
+        """With the bytes that it rests on, which are stored already."""
+        key = {"batch_id": batch_id, "withdrawal_id": certificate.withdrawal_id}
+        this = (certificates.c.batch_id == batch_id, certificates.c.withdrawal_id == certificate.withdrawal_id)
+        if self._first(select(certificates.c.batch_id).where(*this)) is not None:
+            return
+        values = {
+            "evidence": json_of(certificate.evidence),
+            "conditional": certificate.conditional,
+            "approved_by": certificate.approved_by,
+            "issued_at": certificate.issued_at,
+        }
+        self._insert(certificates, [{**key, **values}])
+        self._insert(certificate_displacers, [{**key, "wtxid": wtxid} for wtxid in certificate.displacers])
 
     def set_batch_state(self, batch_id: BatchId, state: BatchState) -> None:
         """Raises `UnknownId`."""

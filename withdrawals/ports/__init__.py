@@ -6,7 +6,7 @@ signer holds the keys and their journal. No node or signer call is ever made ins
 
 from withdrawals.ports.ledger import Ledger, LedgerTx
 from withdrawals.ports.node import Broadcaster, ChainSource, FeeSource, NodeTip, SendResult, Sent
-from withdrawals.ports.reads import GateRow, Heartbeat, LedgerView, StateCount
+from withdrawals.ports.reads import Certificate, GateRow, Heartbeat, LedgerView, StateCount
 from withdrawals.ports.runtime import Bell, Clock, Dice
 from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, SigningOrder, Verifier
 
@@ -14,6 +14,7 @@ __all__ = [
     "ApprovedPayment",
     "Bell",
     "Broadcaster",
+    "Certificate",
     "ChainSource",
     "Clock",
     "Dice",

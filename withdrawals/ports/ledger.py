@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from withdrawals.ports.reads import GateRow, LedgerView
+from withdrawals.ports.reads import Certificate, GateRow, LedgerView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +70,9 @@ class LedgerTx(LedgerView, Protocol):
 
         Also moves the withdrawals into it (state batched). They must be in no batch, or in the parent's lineage.
         """
+
+    def insert_certificate(self, batch_id: BatchId, certificate: Certificate) -> None:
+        """For one withdrawal of a re-issue, in the transaction that stores its plan; again changes nothing."""
 
     def set_batch_state(self, batch_id: BatchId, state: BatchState) -> None:
         """The state exactly as given; what may follow what is in `core/lifecycle.py`."""

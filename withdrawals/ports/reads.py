@@ -66,6 +66,20 @@ class StateCount:
     oldest_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Why a withdrawal could be asked for again: the proofs of exclusion, and the bytes of everything they rest on."""
+
+    withdrawal_id: WithdrawalId
+    evidence: Mapping[str, object]
+    displacers: tuple[Wtxid, ...]
+    """The stored transactions that the proofs rest on."""
+    conditional: bool
+    """It rests on depth and on an operator's word, not on exclusion."""
+    approved_by: str | None
+    issued_at: int
+
+
 class LedgerView(Protocol):
     """Reads, all from one consistent snapshot. Nothing here is cached between transactions."""
 
@@ -103,6 +117,12 @@ class LedgerView(Protocol):
 
     def list_batches_paid_from(self, height: int) -> tuple[BatchId, ...]:
         """Batches with a payment in a block at this height or above."""
+
+    def list_lineage(self, lineage: BatchId) -> tuple[BatchId, ...]:
+        """The batches of a lineage, first generation first."""
+
+    def load_certificates(self, batch_id: BatchId) -> tuple[Certificate, ...]:
+        """Why each withdrawal of a re-issue may be asked for again; empty for a first generation."""
 
     def load_plans_spending(self, prevouts: Collection[OutPoint]) -> tuple[Plan, ...]:
         """Every plan ever asked, of any batch and generation, that spends one of these outpoints directly."""

@@ -14,6 +14,7 @@ from withdrawals.core.model import BatchState, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import settle
 from withdrawals.core.types import BatchId
+from withdrawals.errors import known
 from withdrawals.facts import load_facts
 from withdrawals.lineage import judge_plan
 from withdrawals.ports import Ledger, LedgerView
@@ -91,11 +92,12 @@ def _audit_withdrawals(view: LedgerView) -> tuple[int, list[Finding]]:
 def _audit_reservations(view: LedgerView) -> Iterator[Finding]:
     live = view.load_reservations()
     for batch_id in view.list_batches(set(BatchState) - {BatchState.ABANDONED, BatchState.FINAL}):
-        batch = view.load_batch(batch_id)
-        for plan in batch.plans if batch is not None else ():
+        batch = known(view.load_batch(batch_id), f"{batch_id}: a batch that is listed exists")
+        for plan in batch.plans:
             for outpoint in sorted(plan.prevouts) if plan.asked else ():
-                if live.get(outpoint) != batch_id:
-                    yield Finding("reservation", f"{outpoint} of {batch_id} is reserved for {live.get(outpoint)}")
+                holder = live.get(outpoint)
+                if holder is None or holder not in view.list_lineage(batch.lineage):
+                    yield Finding("reservation", f"{outpoint} of {batch_id} is reserved for {holder}")
 
 
 def _audit_unexplained(view: LedgerView) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from withdrawals.core.model import BatchState, BreakerCause
+from withdrawals.core.model import BreakerCause
 from withdrawals.errors import NotAllowed
 from withdrawals.moves import check_reason
 from withdrawals.ports import Ledger, LedgerView
@@ -49,8 +49,6 @@ def _not_mended(view: LedgerView, causes: tuple[BreakerCause, ...]) -> list[str]
     gate = view.load_gate()
     problems += [reason for reason in (gate.reasons if gate else ()) if reason.startswith("unexplained_mempool_spend")]
     open_words = {c.cause for c in causes}
-    if open_words & {"conflict", "vanished"}:
-        problems += [f"batch {b} is conflicted" for b in view.list_batches({BatchState.CONFLICTED})]
     if open_words & UNEXPLAINED and gate is not None and any(r.startswith("node_unavailable") for r in gate.reasons):
         problems.append("the node cannot be asked whether the spend is still there")
     return problems

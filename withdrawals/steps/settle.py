@@ -1,7 +1,8 @@
 """settle: the cached states follow the facts, in the transaction that stores them.
 
-Where the facts say that something foreign took a coin, or that an input vanished, the breaker opens: nothing new is
-signed until a person has looked. Nothing is ever paid again from here.
+Where something foreign spent a coin of ours, the breaker opens: nothing new is signed until a person has looked. A
+batch that lost a coin is `conflicted`, and the coins that a re-issue can rest on are kept for it; nothing is paid
+from here.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Final
 from withdrawals.core.lifecycle import move_batch, move_withdrawal
 from withdrawals.core.model import Batch, BatchState, Payment, Spend, TxView, WithdrawalState
 from withdrawals.core.policy import Policy
+from withdrawals.core.reissuing import conflicting_coins
 from withdrawals.core.settlement import ChainFacts, Settlement, returnable, settle
 from withdrawals.core.types import BatchId, WithdrawalId
 from withdrawals.core.verdict import classify
-from withdrawals.facts import load_facts
+from withdrawals.facts import load_facts, unpaid_of
+from withdrawals.lineage import load_history
 from withdrawals.ports import Clock, LedgerTx, LedgerView
 
 FOLLOWER: Final = "follower"
@@ -26,14 +29,14 @@ def settle_with(policy: Policy, clock: Clock) -> Callable[[LedgerTx, Collection[
 
     def settle_batches(tx: LedgerTx, batch_ids: Collection[BatchId], at_tip: bool) -> None:  # noqa: FBT001
         for batch_id in sorted(batch_ids):
-            _settle_one(tx, batch_id, policy, clock.now(), at_tip=at_tip)
+            _settle_one(tx, batch_id, policy, clock.now())
         if at_tip:
             _report_unexplained(tx, clock.now())
 
     return settle_batches
 
 
-def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int, *, at_tip: bool) -> None:
+def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> None:
     batch = tx.load_batch(batch_id)
     if batch is None or batch.state is BatchState.ABANDONED:
         return
@@ -44,11 +47,28 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int, *, at
         move_batch(batch.state, now_is.batch)
         tx.set_batch_state(batch.id, now_is.batch)
         words = _words_of(tx, batch, facts)
-        tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id)
+        data: dict[str, object] = {"height": facts.tip_height}
+        tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id, data=data)
     if now_is.batch is BatchState.FINAL:
-        tx.release_reservations(batch.id, returnable(batch, facts), at=now)
-    if at_tip:
-        _report_conflict(tx, batch, now_is, now)
+        held = {o for o, holder in tx.load_reservations().items() if holder == batch.id}
+        tx.release_reservations(batch.id, returnable(held, facts), at=now)
+    if now_is.batch is BatchState.CONFLICTED:
+        _keep_coins(tx, batch, policy, now)
+
+
+def _keep_coins(tx: LedgerTx, batch: Batch, policy: Policy, now: int) -> None:
+    """Reserve every free coin that a re-issue of this batch's unpaid withdrawals can rest on (I4).
+
+    In another batch they would be gone when the re-issue needs them, and nothing exclusive could be built any more.
+    """
+    unpaid = unpaid_of(tx, batch)
+    if not unpaid:
+        return
+    reserved = tx.load_reservations()
+    free = [c for c in tx.load_unspent_coins() if c.outpoint not in reserved]
+    history = load_history(tx, [w.id for w in unpaid], {c.outpoint for c in free}, policy)
+    kept = conflicting_coins(free, history.earlier, history.known)
+    tx.reserve({c.outpoint for c in kept}, batch.id, at=now)
 
 
 def _save_withdrawals(tx: LedgerTx, batch: Batch, facts: ChainFacts, now_is: Settlement, now: int) -> None:
@@ -98,19 +118,6 @@ def _words_of(view: LedgerView, batch: Batch, facts: ChainFacts) -> str:
 
 def _transaction(view: LedgerView, spend: Spend) -> TxView | None:
     return next((t for t in view.load_transactions([spend.txid]) if t.wtxid == spend.wtxid), None)
-
-
-def _report_conflict(tx: LedgerTx, batch: Batch, now_is: Settlement, now: int) -> None:
-    """Open the breaker for coins that went elsewhere.
-
-    A vanished input has until the end of the reorg that took it: its new blocks usually bring the transaction back.
-    """
-    for spend in now_is.taken:
-        words = f"{batch.id}: {spend.prevout} was spent by {spend.txid}, which is no plan of this batch"
-        tx.open_breaker("conflict", words, at=now)
-    if batch.state is BatchState.CONFLICTED:
-        for outpoint in now_is.vanished:
-            tx.open_breaker("vanished", f"{batch.id}: {outpoint} is not on this chain any more", at=now)
 
 
 def _report_unexplained(tx: LedgerTx, now: int) -> None:

@@ -1,0 +1,171 @@
+"""A way back for what a conflict left unpaid: a new plan that no chain holds together with any earlier attempt.
+
+Exclusion (I1) is the only permission. This module only *finds* a plan that it permits: first a **seed**, as few coins
+as possible that prove exclusion against every earlier intent, then buried coins on top for the amount and the fee. A
+coin helps against an earlier intent P in one of two ways, and both are read off the same function:
+
+  (a) P spends it too: whichever is mined, the other cannot be;
+  (b) it descends from a transaction that took a coin of P's ancestry under another txid: where the coin exists, P
+      cannot.
+
+A coin that descends from a payer of w in any encoding is never part of a seed for w. Where no seed exists, nothing is
+signed, and only depth and an operator's word are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from withdrawals.core.coin_selection import add_coins, fee_at, is_anchor, is_mature, usable_coins
+from withdrawals.core.exclusion import Exclusion, Intent, Known, ancestors_of, judge_exclusion
+from withdrawals.core.fees import MAX_VSIZE
+from withdrawals.core.limits import batch_reason_for, fee_reason_for
+from withdrawals.core.model import Coin, OwnScript, Plan, PlannedInput, PlannedOutput, TxOut, Withdrawal
+from withdrawals.core.planning import build_plan
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import BatchId, Feerate, Ntxid, Sats, WithdrawalId
+
+Earlier = Mapping[WithdrawalId, Sequence[Intent]]
+"""For each unpaid withdrawal, every intent ever shown to a signer for it, or ever seen to pay it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Everything that a re-issue must exclude, and the ancestry that can prove it."""
+
+    earlier: Earlier
+    known: Known
+
+
+_NOT_YET: Final = Ntxid("-")
+"""A seed is no transaction yet: it has no name, and differs from every transaction that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReissueRefused:
+    """No re-issue now, and why: a stable word, a colon, a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reissue:
+    """A plan for the unpaid, and why it may be shown to a signer."""
+
+    plan: Plan
+    exclusion: Exclusion
+
+
+def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
+    *,
+    batch_id: BatchId,
+    unpaid: Sequence[Withdrawal],
+    past: Past,
+    lineage_coins: Sequence[Coin],
+    free_coins: Sequence[Coin],
+    change: OwnScript,
+    feerate: Feerate,
+    tip_height: int,
+    policy: Policy,
+) -> Reissue | ReissueRefused:
+    """The first plan of the next generation: pays exactly `unpaid`, and conflicts with all of `past`.
+
+    `lineage_coins`: unspent coins reserved for this lineage; `free_coins`: unspent and unreserved ones. Both may be
+    in the seed, at any depth. On top come coins of the lineage, and of the free ones only buried ones (I13).
+    """
+    seed = choose_seed(
+        past.earlier, past.known, _spendable(lineage_coins, tip_height), _spendable(free_coins, tip_height)
+    )
+    if seed is None:
+        return ReissueRefused("not_exclusive: no unspent coin of ours proves that no earlier attempt can be mined too")
+    payments = tuple(PlannedOutput(w.script, w.sats, w.id) for w in unpaid)
+    kept = [PlannedInput(c.outpoint, c.sats, c.own) for c in seed]
+    taken = {c.outpoint for c in seed}
+    rest = usable_coins([*lineage_coins, *free_coins], feerate, tip_height, policy).coins
+    kept_for_it = {c.outpoint for c in lineage_coins}
+    extra = [c for c in rest if c.outpoint in kept_for_it or is_anchor(c, tip_height, policy)]
+    bare = [TxOut(o.script, o.sats) for o in payments]
+    on_top = [c for c in extra if c.outpoint not in taken]
+    selection = add_coins(kept, on_top, bare, change=change, feerate=feerate, fee_of=fee_at(feerate))
+    if selection is None:
+        return ReissueRefused("not_enough: the coins that prove exclusion and all buried coins together do not suffice")
+    plan = build_plan(batch_id, 1, selection, payments, change)
+    refusal = _limits_reason(plan, payments, policy)
+    if refusal is not None:
+        return ReissueRefused(refusal)
+    intent = Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=True)
+    exclusion = judge_exclusion(intent, past.earlier, past.known)
+    if not exclusion.permitted:
+        return ReissueRefused(f"not_exclusive: {exclusion.objections[0].message}")
+    return Reissue(plan, exclusion)
+
+
+def choose_seed(
+    earlier: Earlier, known: Known, lineage_coins: Sequence[Coin], free_coins: Sequence[Coin]
+) -> tuple[Coin, ...] | None:
+    """As few coins as greed finds that prove exclusion against every earlier intent; None if all together do not.
+
+    More coins only add conflicts, so if all fit coins together prove nothing, no choice of them does. Coins of the
+    lineage come before free ones, and a coin that settles more of what is open before one that settles less.
+    """
+    fit = [c for c in (*lineage_coins, *free_coins) if not _objections_of([c], earlier, known)[0]]
+    seed: list[Coin] = []
+    open_now = _objections_of(seed, earlier, known)[1]
+    while open_now:
+        best: tuple[int, Coin] | None = None
+        for coin in fit:
+            left = len(_objections_of([*seed, coin], earlier, known)[1]) if coin not in seed else len(open_now)
+            if left < (len(open_now) if best is None else best[0]):
+                best = (left, coin)
+        if best is None:
+            return None
+        seed.append(best[1])
+        open_now = _objections_of(seed, earlier, known)[1]
+    return tuple(seed)
+
+
+def _objections_of(coins: Sequence[Coin], earlier: Earlier, known: Known) -> tuple[list[str], list[str]]:
+    """What makes these coins useless, and which earlier intents they leave open."""
+    seed = Intent(_NOT_YET, frozenset(c.outpoint for c in coins), frozenset(earlier), sealed=True)
+    objections = judge_exclusion(seed, earlier, known).objections
+    useless = [o.message for o in objections if o.code in {"ancestor_pays", "impossible"}]
+    still_open = [f"{o.withdrawal_id} {o.against}" for o in objections if o.code in {"not_exclusive", "unsealed_payer"}]
+    return useless, still_open
+
+
+def conflicting_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> tuple[Coin, ...]:
+    """Those coins that exclusion of an earlier intent can rest on: it spends them, or their ancestry took its coins.
+
+    As long as the withdrawals are unpaid, these are kept for them (I4): in another batch they would be gone when
+    needed.
+    """
+    intents = {i.ntxid: i for intents in earlier.values() for i in intents}
+    total = len(intents)
+    pays_all = {w: list(intents.values()) for w in list(earlier)[:1]}
+    found = []
+    for coin in coins:
+        bare = Intent(_NOT_YET, frozenset({coin.outpoint}), frozenset(pays_all), sealed=True)
+        proved = {p.against for p in judge_exclusion(bare, pays_all, known).proofs}
+        if proved and total:
+            found.append(coin)
+    return tuple(found)
+
+
+def displacers_of(intents: Sequence[Intent], known: Known) -> tuple[Intent, ...]:
+    """The intents themselves and what they descend from, once each: what a certificate must show the bytes of."""
+    found = {i.ntxid: i for intent in intents for i in (intent, *ancestors_of(intent, known).values())}
+    return tuple(found.values())
+
+
+def _spendable(coins: Sequence[Coin], tip_height: int) -> list[Coin]:
+    """Consensus lets the next block spend them."""
+    return [c for c in coins if is_mature(c, tip_height)]
+
+
+def _limits_reason(plan: Plan, payments: Sequence[PlannedOutput], policy: Policy) -> str | None:
+    paid_sats = Sats(sum(o.sats for o in payments))
+    if plan.vsize > MAX_VSIZE:
+        return f"vsize: {plan.vsize:,} vB are above {MAX_VSIZE:,}, which nodes do not relay"
+    return fee_reason_for(plan.fee_sats, plan.vsize, paid_sats, policy) or batch_reason_for(paid_sats, policy)
