@@ -98,15 +98,15 @@ def find_bulk_problems(parsed: Sequence[tuple[int, Request]], ledger: Ledger) ->
     first_lines: dict[RequestId, tuple[int, Request]] = {}
     with ledger.read() as view:
         for line, request in parsed:
-            first, same_id = first_lines.setdefault(request.request_id, (line, request))
-            if (same_id.script, same_id.sats) != (request.script, request.sats):
-                words = f"request_id: {request.request_id!r} has another body in line {first}"
-                problems.append((line, DuplicateRequest.code, words))
-                continue
             try:
-                _find_earlier(view, request)
+                earlier = _find_earlier(view, request)
             except TheirError as error:
                 problems.append((line, error.code, str(error)))
+                continue
+            first, same_id = first_lines.setdefault(request.request_id, (line, request))
+            if earlier is None and (same_id.script, same_id.sats) != (request.script, request.sats):
+                words = f"request_id: {request.request_id!r} has another body in line {first}"
+                problems.append((line, DuplicateRequest.code, words))
     return tuple(problems)
 
 
