@@ -43,7 +43,7 @@ def keygen_command(path: str, network: str, kinds: tuple[str, ...], mainnet_hot_
 
 
 @click.command("init")
-@click.option("--birthday-height", type=int, help="The first block to follow; else the node's present tip.")
+@click.option("--birthday-height", type=int, help="The first block to follow; else 20 below the node's tip.")
 @json_option
 @pass_context
 def init_command(context: Context, birthday_height: int | None, *, as_json: bool) -> None:

@@ -14,6 +14,12 @@ from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, NodeTip
 
 BRANCHES: Final = (0, 1)
 """Receive and change."""
+BIRTHDAY_DEPTH: Final = 20
+"""How far below the node's tip the first followed block lies unless told otherwise.
+
+The follower cannot go back past its first block: were that the tip, an ordinary reorg of one block would end it. Longer
+reorgs than this are not ordinary, and a day later there is room for every one that is followed at all.
+"""
 
 Derive = Callable[[int, int, int, int], Sequence[OwnScript]]
 """Own scripts by (wallet, branch, start index, count)."""
@@ -44,10 +50,11 @@ def init(
 ) -> Identity:
     """Record the identity. The same again changes nothing; another raises NotAllowed; a wrong node, WrongChain.
 
-    `birthday_height`: the first block to follow; None: the node's present tip, for a wallet that never received a coin.
+    `birthday_height`: the first block to follow; None: BIRTHDAY_DEPTH below the node's tip, for a wallet that never
+    received a coin.
     """
     node, genesis = fetch_chain(chain, network)
-    birthday = node.block.height
+    birthday = max(0, node.block.height - BIRTHDAY_DEPTH)
     if birthday_height is not None:
         birthday = birthday_height
         if birthday > node.block.height:
