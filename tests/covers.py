@@ -18,7 +18,7 @@ REQUIRED: frozenset[str] = frozenset()
 _PROPERTY = "covers"
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in sets
 class Coverage:
     """What the tests of one session proved, from the reports of their phases."""
 
