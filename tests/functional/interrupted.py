@@ -1,10 +1,11 @@
-"""A worker process that is interrupted at one call of one port: `python -m tests.functional.interrupted`, five words.
+"""A worker process that is interrupted at one call of one port: `python -m tests.functional.interrupted` and words.
 
-    CONFIG ROLE CALL WHEN DEED
+    CONFIG ROLE CALL WHEN DEED AHEAD_S
 
 ROLE is `sign` (whatever waits for a signature), `follow` (one look at the node), or `sign-worker` (the real one, over
 Redis). At the first CALL, such as `signer.ask`, `before` or `after` it, the process stops itself (`stop`), dies
-(`die`), or lets go of the keys and then stops itself (`part`), as if its signer were on another host.
+(`die`), or lets go of the keys and then stops itself (`part`), as if its signer were on another host. Its clock is
+AHEAD_S seconds ahead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 from regtest.process import Child
 from regtest.waiting import wait_for
 from tests.functional.crash_ports import Meter, When, die
-from tests.functional.world import World, state_of_process
+from tests.functional.world import AheadParts, World, state_of_process
 from withdrawals.bootstrap import Parts
 from withdrawals.config import load_config
 from withdrawals.core.model import BatchState
@@ -33,7 +34,8 @@ class Interrupted:
     """What happens at the call, the first time only."""
 
     def __init__(self, deed: str) -> None:
-        self.deed, self.parts, self.done = deed, Parts.__new__(Parts), False
+        self.deed, self.done = deed, False
+        self.parts: Parts | None = None
 
     def __call__(self, call: str) -> None:
         if self.done:
@@ -41,16 +43,17 @@ class Interrupted:
         self.done = True
         if self.deed == "die":
             die(call)
-        if self.deed == "part":
+        if self.deed == "part" and self.parts is not None:
             self.parts.signer.close()  # type: ignore[attr-defined] # the adapter has it, the port does not
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def main(config: str, role: str, call: str, when: str, deed: str) -> None:
+def main(config: str, role: str, call: str, when: str, deed: str, ahead_s: str) -> None:
     """Play the role."""
     logging.basicConfig(level=logging.INFO)
     interrupted = Interrupted(deed)
-    parts = interrupted.parts = Parts(load_config(config), Meter(deed=interrupted, when=When(when), name=call).wrap)
+    meter = Meter(deed=interrupted, when=When(when), name=call)
+    parts = interrupted.parts = AheadParts(load_config(config), meter.wrap, int(ahead_s))
     match role:
         case "sign":
             with parts.ledger.read() as view:
@@ -66,10 +69,11 @@ def main(config: str, role: str, call: str, when: str, deed: str) -> None:
     parts.close()
 
 
-def spawn_interrupted(world: World, role: str, call: str, when: When, deed: str = "stop") -> Child:
+def spawn_interrupted(world: World, role: str, call: str, when: When, deed: str = "stop", *, ahead_s: int = 0) -> Child:
     """Start such a process on the files of a world."""
-    words = [sys.executable, "-m", "tests.functional.interrupted", str(world.config_path), role, call, when, deed]
-    return world.spawn_program(words, name=f"interrupted-{role}-{call}")
+    words = [str(world.config_path), role, call, when, deed, str(ahead_s)]
+    program = [sys.executable, "-m", "tests.functional.interrupted"]
+    return world.spawn_program([*program, *words], name=f"interrupted-{role}-{call}")
 
 
 def wait_stopped(child: Child) -> None:

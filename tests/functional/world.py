@@ -163,10 +163,10 @@ class World:
         self._opened.append(parts)
         return parts
 
-    def start_over(self, wrap: object = None) -> None:
+    def start_over(self, wrap: object = None, *, later_s: int = LEASE_S + 1) -> None:
         """End this process's worker and begin a new one on the same files, once the old follower's lease is over."""
         self.stop_inline()
-        self._ahead_s += LEASE_S + 1
+        self._ahead_s += later_s
         self.parts = self.open(wrap, ahead_s=self._ahead_s)
         self.processor, self.inline = Processor(self.parts), Inline(self.parts)
 
