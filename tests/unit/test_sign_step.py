@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.bench import COIN_SATS, SATS, Bench
+from tests.unit.bench import COIN_SATS, SATS, WHO, Bench
 from tests.unit.fakes import stranger
 from withdrawals.core.model import JOURNAL_START, BatchState, PlanState, WithdrawalState
 from withdrawals.core.policy import Limits
@@ -16,6 +16,7 @@ from withdrawals.errors import BreakerOpen, ConstraintBroken, NotAllowed, Signer
 from withdrawals.moves import abandon
 from withdrawals.ports import SignedAnswer, SigningOrder
 from withdrawals.signing.journal import read_journal
+from withdrawals.steps.operate import resume
 from withdrawals.steps.sign import Signing
 
 
@@ -213,6 +214,9 @@ def test_a_restored_ledger_opens_the_breaker_and_signs_nothing(bench: Bench) -> 
     for refund in (withdrawal, other):
         with pytest.raises(BreakerOpen, match="may have forgotten payments"):
             bench.cancel(refund)
+    resume(bench.ledger, bench.world, who=WHO, why="it looked fine to me")
+    with pytest.raises(BreakerOpen, match="closing the breaker by hand does not show it"):
+        bench.cancel(other)
 
 
 def stale_words(bench: Bench, batch_id: BatchId) -> str:

@@ -49,6 +49,16 @@ class StoryReads(Session):
             about = or_(about, events.c.withdrawal_id == withdrawal_id, of_them_all)
         return tuple(event_of(row) for row in self._all(_EVENTS.where(about)))
 
+    def find_last_event(self, kind: str) -> Event | None:
+        """Looked for from the end."""
+        newest = _EVENTS.where(events.c.kind == kind).order_by(None).order_by(events.c.seq.desc()).limit(1)
+        row = self._first(newest)
+        return None if row is None else event_of(row)
+
+    def load_breaker_history(self) -> tuple[BreakerCause, ...]:
+        """A few rows: causes are opened for people to look at."""
+        return tuple(cause_of(row) for row in self._all(select(breaker).order_by(breaker.c.id)))
+
     def load_breaker(self) -> tuple[BreakerCause, ...]:
         """The open causes, oldest first; empty: closed."""
         query = select(breaker).where(breaker.c.closed_at.is_(None)).order_by(breaker.c.id)

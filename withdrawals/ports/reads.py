@@ -192,6 +192,12 @@ class LedgerView(Protocol):
     ) -> tuple[Event, ...]:
         """Every event about this withdrawal (and the batches it was in) or this batch, oldest first."""
 
+    def find_last_event(self, kind: str) -> Event | None:
+        """The newest event of this kind; None if there never was one."""
+
+    def load_breaker_history(self) -> tuple[BreakerCause, ...]:
+        """Every cause there ever was, open or closed, oldest first."""
+
     def load_breaker(self) -> tuple[BreakerCause, ...]:
         """The open causes, oldest first; empty: closed."""
 

@@ -24,6 +24,8 @@ MEMORY_DOUBTS: Final = frozenset(
 
 A spend that nothing explains is one: a restored ledger sees the payments that it has forgotten as exactly that.
 """
+JOURNAL_DOUBTS: Final = frozenset({"stale_ledger", "journal_damaged"})
+"""Those of them that only the signer can lift, by signing: an operator's word is not enough to refund on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +169,10 @@ def _check_memory(tx: LedgerView) -> None:
     if doubts:
         words = "; ".join(f"{c.cause}: {c.detail}" for c in doubts)
         raise BreakerOpen(f"this ledger may have forgotten payments, so nothing is cancelled or rejected now: {words}")
+    lasting = [c for c in tx.load_breaker_history() if c.cause in JOURNAL_DOUBTS]
+    signed = tx.find_last_event("batch.signed")
+    if lasting and (signed is None or signed.at <= lasting[-1].opened_at):
+        raise BreakerOpen(
+            f"nothing is cancelled or rejected until a signature has shown again that the keys' journal agrees with "
+            f"this ledger; closing the breaker by hand does not show it: {lasting[-1].cause}: {lasting[-1].detail}"
+        )
