@@ -115,6 +115,9 @@ def _prepare(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> _Ask 
         return Signed(Signing.NOTHING)
     check_gate(tx, now)
     if plan.state is PlanState.PLANNED:
+        if batch.state in {BatchState.CONFIRMED, BatchState.FINAL} and not any(p.asked for p in batch.plans):
+            # A re-issue that an earlier generation made needless, for as long as that stands on this chain.
+            return Signed(Signing.NOTHING, "everyone in this batch is paid by an earlier generation")
         objections = _objections(tx, batch, plan, policy)
         if objections:
             return _withdraw(tx, batch, plan, "; ".join(objections), now)

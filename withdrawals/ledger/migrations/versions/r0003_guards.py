@@ -53,10 +53,12 @@ GUARDS = (
     ),
     _body("batches", "id", "seq", "lineage", "generation", "created_at"),
     Guard(
+        # A re-issue that was never asked may be paid by an earlier generation, and go back when that block is gone.
         "tr_batches_asked_for_ever",
         "batches",
         "UPDATE",
-        f"OLD.state NOT IN {_BEFORE_ASKING} AND NEW.state IN {_BEFORE_ASKING}",
+        f"OLD.state NOT IN {_BEFORE_ASKING} AND NEW.state IN {_BEFORE_ASKING} "
+        "AND NOT (OLD.state IN ('confirmed', 'final') AND NEW.state = 'planned')",
     ),
     Guard("tr_batches_abandoned", "batches", "UPDATE", "OLD.state = 'abandoned' AND NEW.state <> 'abandoned'"),
     _body("plans", "batch_id", "number", "unsigned", "ntxid", "fee_sats", "vsize", "feerate", "planned_at"),
