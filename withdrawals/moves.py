@@ -56,7 +56,7 @@ def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
     for plan in batch.plans:
         tx.set_plan_state(batch.id, plan.number, PlanState.ABANDONED, at=at)
     tx.set_batch_state(batch.id, abandoned)
-    kept = [o for o, holder in tx.load_reservations().items() if holder == batch.id]
+    kept = tx.list_reserved(batch.id)
     tx.release_reservations(batch.id, None, at=at)
     home = _home_of(tx, batch)
     if home is not None:

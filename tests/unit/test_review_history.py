@@ -7,14 +7,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.unit.bench import COIN_SATS, Bench
-from withdrawals.core.model import OwnScript
+from tests.unit.bench import COIN_SATS, FINAL, Bench
+from withdrawals.core.model import BatchState, OwnScript
 from withdrawals.core.types import BatchId, OutPoint, ScriptPubKey, Txid
 from withdrawals.ledger.store import SqlView
 from withdrawals.steps.sign import Signing
 
 
-def test_planning_signing_and_bumping_read_no_whole_history(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_signing_bumping_and_settling_read_no_whole_history(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reservations and own scripts only grow; a write transaction that reads them all shuts everybody else out."""
     bench.fund(COIN_SATS, COIN_SATS)
     bench.request()
@@ -33,12 +35,17 @@ def test_planning_signing_and_bumping_read_no_whole_history(bench: Bench, monkey
         batch_id = bench.sent()
         bench.bump(batch_id)
         assert bench.sign(batch_id).outcome is Signing.SIGNED
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlView, "load_reservations", of_some)
+        bench.broadcast(batch_id)
+        bench.mine(FINAL)
+    assert bench.batch_state(batch_id) is BatchState.FINAL
 
 
 def test_reservations_are_found_by_outpoint(bench: Bench) -> None:
     """Another output of the same transaction is another coin."""
     first, second, third = bench.fund(*[COIN_SATS] * 3)
-    bench.request()
+    withdrawal = bench.request()
     batch_id = bench.planned()
     (taken,) = bench.newest_plan(batch_id).prevouts
     assert len({first.txid, second.txid, third.txid}) == 1
@@ -47,6 +54,10 @@ def test_reservations_are_found_by_outpoint(bench: Bench) -> None:
         assert view.load_reservations([first, second, third, stranger]) == {taken: batch_id}
         assert view.load_reservations({first, second, third, stranger} - {taken}) == {}
         assert view.load_reservations([]) == {}
+        assert view.list_reserved(batch_id) == (taken,)
+    bench.cancel(withdrawal)
+    with bench.ledger.read() as view:
+        assert view.list_reserved(batch_id) == ()
 
 
 def test_change_to_a_script_that_is_not_ours_is_still_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,13 @@ class BatchReads(Session):
                 found[OutPoint(row.txid, row.vout)] = row.batch_id
         return {o: batch_id for o, batch_id in found.items() if o in wanted}
 
+    def list_reserved(self, batch_id: BatchId) -> tuple[OutPoint, ...]:
+        """Its live ones."""
+        query = select(reservations.c.txid, reservations.c.vout).where(
+            reservations.c.batch_id == batch_id, reservations.c.ended_at.is_(None)
+        )
+        return tuple(sorted(OutPoint(row.txid, row.vout) for row in self._all(query)))
+
     def _load_attempts(self, query: Select[Any]) -> tuple[Attempt, ...]:
         return tuple(attempt_of(row) for row in self._all(query.order_by(attempts.c.id)))
 

@@ -148,6 +148,9 @@ class LedgerView(Protocol):
     def load_reservations(self, outpoints: Collection[OutPoint] | None = None) -> Mapping[OutPoint, BatchId]:
         """The live reservations: of these outpoints, or all, which are as many as coins that we ever spent."""
 
+    def list_reserved(self, batch_id: BatchId) -> tuple[OutPoint, ...]:
+        """The outpoints that are reserved for this batch now, sorted."""
+
     def load_watched_outpoints(self) -> frozenset[OutPoint]:
         """Unspent coins, and every input of a plan ever asked that has no spend on the followed chain."""
 

@@ -90,8 +90,8 @@ def _too_early(tx: LedgerTx, batch: Batch, policy: Policy) -> str:
 
 def _coins_of(tx: LedgerTx, batch: Batch) -> tuple[list[Coin], list[Coin]]:
     """(free coins, coins kept for this lineage), all unspent on the followed chain."""
-    reserved, lineage = tx.load_reservations(), set(tx.list_lineage(batch.lineage))
-    unspent = tx.load_unspent_coins()
+    unspent, lineage = tx.load_unspent_coins(), set(tx.list_lineage(batch.lineage))
+    reserved = tx.load_reservations([c.outpoint for c in unspent])
     free = [c for c in unspent if c.outpoint not in reserved]
     return free, [c for c in unspent if reserved.get(c.outpoint) in lineage]
 
@@ -152,7 +152,7 @@ def _save(tx: LedgerTx, batch: Batch, made: Reissue, unpaid: Sequence[Withdrawal
 
 def _inherit(tx: LedgerTx, batch: Batch, plan: Plan, now: int) -> None:
     """Every coin kept for the conflicted batch goes to its successor; free coins of the plan are reserved with them."""
-    held = {o for o, holder in tx.load_reservations().items() if holder == batch.id}
+    held = set(tx.list_reserved(batch.id))
     tx.release_reservations(batch.id, held, at=now)
     tx.reserve(held | plan.prevouts, plan.batch_id, at=now)
 

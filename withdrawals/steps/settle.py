@@ -50,8 +50,7 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> No
         data: dict[str, object] = {"height": facts.tip_height}
         tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id, data=data)
     if now_is.batch is BatchState.FINAL:
-        held = {o for o, holder in tx.load_reservations().items() if holder == batch.id}
-        tx.release_reservations(batch.id, returnable(held, facts), at=now)
+        tx.release_reservations(batch.id, returnable(tx.list_reserved(batch.id), facts), at=now)
     if now_is.batch is BatchState.CONFLICTED:
         _keep_coins(tx, batch, policy, now)
 
@@ -64,8 +63,9 @@ def _keep_coins(tx: LedgerTx, batch: Batch, policy: Policy, now: int) -> None:
     unpaid = unpaid_of(tx, batch)
     if not unpaid:
         return
-    reserved = tx.load_reservations()
-    free = [c for c in tx.load_unspent_coins() if c.outpoint not in reserved]
+    coins = tx.load_unspent_coins()
+    reserved = tx.load_reservations([c.outpoint for c in coins])
+    free = [c for c in coins if c.outpoint not in reserved]
     history = load_history(tx, [w.id for w in unpaid], {c.outpoint for c in free}, policy)
     kept = conflicting_coins(free, history.earlier, history.known)
     tx.reserve({c.outpoint for c in kept}, batch.id, at=now)
