@@ -148,7 +148,7 @@ def _end(row: Result) -> str:
     ]
     if more := len(row.payments) - len(lines):
         lines.append(f"<li>and {more} more</li>")
-    verdict = f"<li>beside what was signed: {_text(row.verdict)}</li>"
+    verdict = f"<li>beside what was signed: {_text(row.verdict)}</li>" if row.payments else ""
     return f'{btc_of(row.paid_sats)} BTC {_badge(row.outcome)}<ul class="chain">{"".join(lines)}{verdict}</ul>'
 
 

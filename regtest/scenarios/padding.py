@@ -28,7 +28,7 @@ def padded_and_leaked(stage: Stage) -> None:
     """The bytes were kept back, and somebody got hold of them all the same."""
     raw = stage.begin(OWED_SATS, COIN)
     stage.ask()
-    stage.attack(_CLASS, raw, "the bytes leak; un-padded")
+    stage.attack(_CLASS, raw, "the bytes leak")
     stage.work()
     stage.ask()
     stage.complain()
