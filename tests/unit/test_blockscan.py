@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from tests.unit.test_tx import GENESIS_COINBASE, GENESIS_HEADER
 from withdrawals.core import tx
-from withdrawals.core.blockscan import BlockScan, MalformedBlock, outputs_of, scan_block, spends_of
+from withdrawals.core.blockscan import (
+    BlockScan,
+    MalformedBlock,
+    outputs_of,
+    scan_block,
+    scan_block_for,
+    spends_of,
+    watch_of,
+)
 from withdrawals.core.model import TxOut
 from withdrawals.core.types import OutPoint, Sats, ScriptPubKey, Txid
 
@@ -135,6 +143,52 @@ def test_wide_lengths_are_walked() -> None:
     assert seen.transaction_count == 254
     assert [(t.spent_vins, t.paid_vouts) for t in seen.touches[:3]] == [((299,), ()), ((), (299,)), ((), (1,))]
     assert len(seen.touches) == 253
+
+
+@pytest.mark.parametrize("count", [63, 64, 65, 128, 129, 200])
+@pytest.mark.parametrize("odd", [None, 0, 5, 63, 64, 127], ids=lambda odd: f"odd-{odd}")
+def test_a_payment_is_found_wherever_it_stands_in_a_batch(count: int, odd: int | None) -> None:
+    """Rows of outputs of one length are looked at together; one of another length among them hides nothing."""
+    outs = [out(THEIRS[n % 3]) for n in range(count)]
+    if odd is not None and odd < count:
+        outs[odd] = out(b"\x6a" * 300)
+    for at in {0, 1, 62, 63, 64, 127, 128, count - 2, count - 1} - {odd}:
+        if at < count:
+            batch = [*outs[:at], out(OURS[at % 3]), *outs[at + 1 :]]
+            seen = scan(block(coinbase(), transaction([foreign(1)], batch), transaction([foreign(2)], [out(OURS[0])])))
+            assert [t.paid_vouts for t in seen.touches] == [(at,), (0,)]
+    assert scan(block(coinbase(), transaction([foreign(1)], outs))).touches == ()
+
+
+@pytest.mark.parametrize("size", [0, 1, 252, 253, 300])
+def test_watched_scripts_of_any_length_are_found_in_a_row(size: int) -> None:
+    """A row of equal lengths is compared by whole scripts, whether or not their length fits one byte."""
+    script = ScriptPubKey(b"\x6a" * size)
+    outs = [out(bytes([n]) * size) for n in range(100)]
+    raw = block(coinbase(), transaction([foreign(1)], [*outs, out(script)]))
+    vouts = tuple(range(101)) if size == 0 else (100,)
+    assert [t.paid_vouts for t in scan(raw, scripts=[script]).touches] == [vouts]
+    assert scan(raw, scripts=[ScriptPubKey(b"\x6b" * (size + 1))]).touches == ()
+
+
+def test_a_watch_is_the_same_after_a_block_that_pays_us() -> None:
+    """What is made in a block is watched in that block; what is watched afterwards is the caller's business."""
+    deposit = transaction([foreign(1)], [out(OURS[0])])
+    coin = OutPoint(tx.txid_of(deposit), 0)
+    sweep = block(coinbase(), transaction([coin], [out(THEIRS[0])]))
+    watch = watch_of([foreign(3)], OURS)
+    for _ in range(2):
+        assert len(scan_block_for(block(coinbase(), deposit), watch).touches) == 1
+        assert scan_block_for(sweep, watch).touches == ()
+    assert scan_block_for(sweep, watch_of([coin], OURS)).touches == scan(sweep, [coin]).touches != ()
+
+
+def test_a_coinbase_has_one_input() -> None:
+    """Core's IsCoinBase: exactly one input, and it spends nothing."""
+    two = transaction([NULL, foreign(1)], [out(OURS[0])])
+    elsewhere = transaction([OutPoint(NULL.txid, 0)], [out(OURS[0])])
+    seen = scan(block(coinbase(out(OURS[0])), two, elsewhere))
+    assert [t.coinbase for t in seen.touches] == [True, False, False]
 
 
 SMALL = block(
