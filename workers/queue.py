@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import redis
 from rq import Queue, SimpleWorker
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from withdrawals.bell import CALLABLE_OF, QUEUE_OF, connect
+from withdrawals.bell import CALLABLE_OF, JOB_TIMEOUT_S, QUEUE_OF, connect
 from withdrawals.bootstrap import Parts
 from withdrawals.errors import ConfigError, WorldError
 from withdrawals.world import note_start
@@ -46,10 +47,20 @@ class BellJob(Job):
     """A job that can only be one of ours, whatever its record in Redis says."""
 
     def restore(self, raw_data: Any) -> Any:  # noqa: ANN401 -- RQ's signature
-        """Read the record, and drop everything in it that could run other code or talk to other hosts."""
-        found = super().restore(raw_data)
+        """Read the record, and drop all in it that could run other code, talk to other hosts, or come back.
+
+        Raises NoSuchJobError, which RQ passes over, for a record that cannot be read: any other would end the worker.
+        """
+        try:
+            found = super().restore(raw_data)
+        except Exception as error:
+            log.warning("there is a record in our queue that is no job: %s", error)
+            raise NoSuchJobError("not readable as a job") from error
         self.webhooks = []
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.number_of_retries = self.retries_left = self.repeats_left = None
+        # A time limit is an exception that lands at any bytecode, so nobody else chooses it.
+        self.timeout, self.result_ttl, self.failure_ttl = JOB_TIMEOUT_S, 0, 0
         return found
 
     @property
