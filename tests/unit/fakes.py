@@ -147,9 +147,13 @@ class FakeNode:
 
     def deposit(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
         """Somebody pays these; the outpoints, once it is mined."""
-        raw = stranger([self._purse.pop(0)], [TxOut(script, Sats(sats)) for script, sats in outputs])
+        raw = stranger([self.purse()], [TxOut(script, Sats(sats)) for script, sats in outputs])
         tx = self.sees(raw)
         return tuple(OutPoint(tx.txid, vout) for vout in range(len(outputs)))
+
+    def purse(self) -> OutPoint:
+        """An outpoint of somebody with SUBSIDY to spend."""
+        return self._purse.pop(0)
 
     def sees(self, raw: bytes) -> TxView:
         """Another node relays this to us; what spends the same, we had seen later, and drop."""

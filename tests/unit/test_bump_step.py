@@ -77,7 +77,7 @@ def test_every_bump_keeps_every_input_of_every_plan_before_it(bench: Bench) -> N
     bench.fund(50_500, 50_500)
     bench.request()
     batch_id = bench.signed()
-    bench.fund(COIN_SATS, COIN_SATS)
+    bench.fund(*[COIN_SATS] * 4)
     assert len(bench.newest_plan(batch_id).prevouts) == 2
     for feerate in (15_000, 22_500, None):
         signed_bump(bench, batch_id, feerate)
@@ -89,6 +89,18 @@ def test_every_bump_keeps_every_input_of_every_plan_before_it(bench: Bench) -> N
         assert earlier.withdrawal_ids == later.withdrawal_ids
         assert earlier.fee_sats < later.fee_sats
     assert set(bench.reserved()) == plans[-1].prevouts
+
+
+@pytest.mark.covers("I13")
+def test_a_bump_adds_a_buried_coin_although_a_shallow_one_is_smaller(bench: Bench) -> None:
+    """A reorg that took the added coin back would take every later bump with it."""
+    bench.fund(100_500)
+    bench.request()
+    batch_id = bench.signed()
+    (buried,) = bench.fund(COIN_SATS)
+    bench.fund(50_000, depth=1)
+    bench.bump(batch_id, 20_000)
+    assert buried in bench.newest_plan(batch_id).prevouts
 
 
 @pytest.mark.parametrize("winner", [0, 1], ids=["the first plan", "the bump"])

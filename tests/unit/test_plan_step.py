@@ -146,6 +146,7 @@ def _the_breaker_is_open(bench: Bench) -> None:
         (_an_operator_paused, "paused by an operator: lunch"),
         (_the_breaker_is_open, "conflict: something is odd"),
     ],
+    ids=["another tip", "headers", "no node", "old tip", "paused", "breaker"],
 )
 def test_nothing_is_planned_while_the_world_is_not_as_it_must_be(
     bench: Bench, trouble: Callable[[Bench], None], word: str

@@ -98,13 +98,15 @@ def test_an_output_settles_one_withdrawal_over_all_batches(bench: Bench, outputs
 
 @pytest.mark.covers("I11")
 def test_two_strangers_in_one_block_do_not_pay_one_request_twice(bench: Bench) -> None:
-    """What the first of them paid is no debt any more when the second is looked at."""
-    coins, (first, second) = two_batches(bench)
-    extra = bench.fund()[0]
-    bench.mine_exactly(
-        stranger([coins[0]], [pays(first)]), stranger([coins[1], extra], [bench.change_back(5_000), pays(first)])
-    )
-    assert sorted(p.withdrawal_id for p in payments(bench, first, second)) == sorted([first.id, second.id])
+    """Each takes a coin of the batch and pays its customer: the first output is the payment, the second is a gift."""
+    coins = bench.fund(COIN_SATS, COIN_SATS)
+    withdrawal = bench.request(COIN_SATS * 3 // 2)
+    bench.signed()
+    strangers = [stranger([coin, bench.node.purse()], [pays(withdrawal)]) for coin in coins]
+    bench.mine_exactly(*strangers)
+    assert [p.txid for p in payments(bench, withdrawal)] == [view_of(strangers[0]).txid]
+    bench.mine(FINAL)
+    assert bench.state(withdrawal) is WithdrawalState.FINAL
 
 
 @pytest.mark.covers("I11")

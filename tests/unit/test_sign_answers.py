@@ -111,6 +111,7 @@ def test_an_answer_that_pads_is_kept_and_never_sent(make_bench: Callable[..., Be
         (paying_less_change, "ntxid_differs"),
         (over_another_amount, "does not verify"),
     ],
+    ids=["stuffed", "another spend", "another amount"],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_kept_and_never_sent(
     bench: Bench, wrong: Callable[[Bench], Callable[[SignedAnswer], SignedAnswer]], word: str

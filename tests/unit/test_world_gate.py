@@ -266,9 +266,12 @@ def test_a_ledger_serves_one_chain_and_one_wallet_for_ever(bench: Bench) -> None
             who=WHO,
         )
 
+    with bench.ledger.read() as view:
+        identity = view.load_identity()
+    assert identity is not None
     again()
-    again(birthday_height=9)
-    for refused in ({"fingerprint": "another wallet"}, {"birthday_height": 8}):
+    again(birthday_height=identity.birthday_height)
+    for refused in ({"fingerprint": "another wallet"}, {"birthday_height": identity.birthday_height + 1}):
         with pytest.raises(NotAllowed):
             again(**refused)
     with pytest.raises(WrongChain):
