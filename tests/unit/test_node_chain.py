@@ -274,11 +274,21 @@ def test_other_refusals_are_passed_on(node: FakeNode, chain: NodeChain) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [spend_of(B), b"\x00", spend_of(A, witness=b"\x02") + b"\x00"], ids=["other", "no", "long"]
+    "raw",
+    [spend_of(B), spend_of(A, B), b"\x00", spend_of(A) + b"\x00"],
+    ids=["of another coin", "of the coin, by another txid", "no transaction", "too long"],
 )
 def test_bytes_that_are_not_the_spender_are_not_believed(node: FakeNode, chain: NodeChain, raw: bytes) -> None:
     Mempool(node, spend_of(A))
     node.methods["getrawtransaction"] = lambda *_: raw.hex()
+    with pytest.raises(NodeUnavailable, match="makes no sense"):
+        chain.fetch_mempool_spenders([A])
+
+
+def test_a_transaction_that_does_not_spend_the_coin_is_not_its_spender(node: FakeNode, chain: NodeChain) -> None:
+    other = spend_of(B)
+    Mempool(node, other)
+    node.methods["gettxspendingprevout"] = lambda asked: [{**each, "spendingtxid": tx.txid_of(other)} for each in asked]
     with pytest.raises(NodeUnavailable, match="makes no sense"):
         chain.fetch_mempool_spenders([A])
 
@@ -298,6 +308,7 @@ def test_a_witness_twin_of_the_spender_is_believed(node: FakeNode, chain: NodeCh
         [{"txid": A.txid, "vout": 0}],
         [{"txid": A.txid, "vout": 0}, {"txid": A.txid, "vout": 0}],
         [{"txid": A.txid, "vout": 0}, {"txid": B.txid, "vout": 4}],
+        [{"txid": A.txid, "vout": 0}, {"txid": B.txid, "vout": 5}, {"txid": B.txid, "vout": 5}],
         [{"txid": A.txid, "vout": 0}, {"txid": B.txid, "vout": 5}, {"txid": C.txid, "vout": 0}],
         [{"txid": A.txid}, {"txid": B.txid}],
         [1, 2],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,6 +135,21 @@ def test_a_child_that_closes_leaves_its_parent_alone(rpc: NodeRpc) -> None:
 
 
 @forks
+def test_a_child_neither_closes_nor_complains_of_what_it_inherited(rpc: NodeRpc) -> None:
+    """A finaliser that ran there would reach into its parent's sockets."""
+
+    def is_quiet() -> bool:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rpc.call(READ)
+            gc.collect()
+        return not caught
+
+    rpc.call(READ)
+    assert child_status(fork_and_try(is_quiet)) == 0
+
+
+@forks
 def test_a_child_of_a_child_works(rpc: NodeRpc) -> None:
     def fork_again() -> bool:
         rpc.call(READ)
@@ -223,8 +240,8 @@ if sys.argv[3] == "during a call":
     def call():
         try:
             rpc.call("getblockcount")
-        except Exception as error:
-            print(type(error).__name__, flush=True)
+        except Exception:
+            pass  # whatever is printed now would race with the interpreter's own end
     threading.Thread(target=call, daemon=True).start()
     sys.stdin.readline()
 """
@@ -251,6 +268,4 @@ def test_the_interpreter_ends_at_once_and_without_a_warning(node: FakeNode, tmp_
         if moment == "during a call":
             assert reached.wait(20)
         said, complained = program.communicate("\n", timeout=20)
-    assert program.returncode == 0
-    assert said.splitlines()[0] == "7"
-    assert complained == ""
+    assert (program.returncode, said, complained) == (0, "7\n", "")
