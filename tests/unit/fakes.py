@@ -266,7 +266,7 @@ class FakeNode:
         known = self._spendable()
         return sum(known[o].sats for o in tx.prevouts) - sum(o.sats for o in tx.outputs)
 
-    def _judge(self, tx: TxView, feerate_max: Feerate) -> SendResult:
+    def _judge(self, tx: TxView, feerate_max: Feerate) -> SendResult:  # noqa: PLR0911 -- one line for each answer
         held = self.mempool.get(tx.txid)
         if held is not None:
             return SendResult(Sent.PRESENT, "txn-already-in-mempool", held.wtxid)
@@ -274,6 +274,8 @@ class FakeNode:
             return SendResult(Sent.PRESENT, "transaction outputs already in utxo set", None)
         if not self._is_minable(tx):
             return SendResult(Sent.CONFLICT, "bad-txns-inputs-missingorspent", None)
+        if tx.wtxid in self.nonstandard:
+            return SendResult(Sent.AMBIGUOUS, "this node's policy refuses these bytes", None)
         fee, vsize = self._fee_of(tx), vsize_of(tx.raw)
         if fee * 1000 > feerate_max * vsize:
             return SendResult(Sent.NEVER_SENT, "max-fee-exceeded", None)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from sqlalchemy import func, select
 
 from withdrawals.core.model import Identity, PlanState, Withdrawal, WithdrawalState
 from withdrawals.core.types import BlockHash, RequestId, Sats, ScriptPubKey, WithdrawalId
-from withdrawals.ledger.rows import withdrawal_of
+from withdrawals.ledger.rows import AnyRow, withdrawal_of
 from withdrawals.ledger.schema import identity, plan_outputs, plans, withdrawals
 from withdrawals.ledger.session import Session
 from withdrawals.ports import StateCount
+
+_PART: Final = 1_000_000
+
+
+def _sum_of(row: AnyRow) -> Sats:
+    return Sats(int(row.parts) * _PART + int(row.rest))
 
 
 class RequestReads(Session):
@@ -67,12 +74,14 @@ class RequestReads(Session):
         query = select(
             withdrawals.c.state,
             func.count().label("withdrawals"),
-            func.sum(withdrawals.c.sats).label("sats"),
+            # In two parts: a sum in the database overflows at 2^63, which a few thousand absurd requests would reach.
+            func.sum(withdrawals.c.sats // _PART).label("parts"),
+            func.sum(withdrawals.c.sats % _PART).label("rest"),
             func.min(withdrawals.c.created_at).label("oldest_at"),
         ).group_by(withdrawals.c.state)
         found = {row.state: row for row in self._all(query)}
         return tuple(
-            StateCount(state, found[state].withdrawals, Sats(int(found[state].sats)), found[state].oldest_at)
+            StateCount(state, found[state].withdrawals, _sum_of(found[state]), found[state].oldest_at)
             if state in found
             else StateCount(state, 0, Sats(0), None)
             for state in WithdrawalState

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from withdrawals.core.fees import feerate_of
 from withdrawals.core.model import Attempt, Batch, BatchState
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, view_of
-from withdrawals.core.types import BatchId, OutPoint
+from withdrawals.core.types import BatchId, Feerate, OutPoint
 from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, SendResult, Sent
 
 BROADCASTER: Final = "broadcaster"
@@ -48,7 +49,7 @@ def broadcast(
         unspent = view.load_coins(outpoints).keys() - view.load_spends(outpoints).keys()
     sendings: list[Sending] = []
     for attempt in attempts_to_send(batch, unspent):
-        result = broadcaster.send(attempt.raw, feerate_max=policy.limits.feerate_max)
+        result = broadcaster.send(attempt.raw, feerate_max=_cap_of(attempt, policy))
         rivals = _fetch_rivals(chain, attempt) if result.outcome is Sent.CONFLICT else {}
         with ledger.begin() as tx:
             _save(tx, attempt, result, rivals, clock.now())
@@ -57,6 +58,16 @@ def broadcast(
         if result.outcome is Sent.PRESENT:
             break  # an older plan of the same batch would only be refused as a worse replacement
     return tuple(sendings)
+
+
+def _cap_of(attempt: Attempt, policy: Policy) -> Feerate:
+    """The cap for the node's own check of what we send: ours, or what this attempt really pays, if that is higher.
+
+    It was proved against the limits when it was signed, with the size as planned; the real one may be a byte smaller,
+    and the limits may be lower by now. It counts as out for ever, so not sending it would only leave the customer
+    waiting.
+    """
+    return Feerate(max(policy.limits.feerate_max, feerate_of(attempt.fee_sats, attempt.vsize) + 1))
 
 
 def attempts_to_send(batch: Batch, unspent: Collection[OutPoint]) -> tuple[Attempt, ...]:

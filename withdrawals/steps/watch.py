@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from withdrawals.core.blockscan import BlockScan, Touch, scan_block
+from withdrawals.core.blockscan import BlockScan, MalformedBlock, Touch, scan_block
 from withdrawals.core.chain import Deeper, Look, Progress, Reorged, Same, TooDeep, check_links, compare
 from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, Sats, ScriptPubKey, WithdrawalId
-from withdrawals.errors import WrongChain, known
+from withdrawals.errors import NodeUnavailable, WrongChain, known
 from withdrawals.lineage import attribute_spender
-from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, LedgerView, NodeTip
+from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, NodeTip
 
 LEASE: Final = "follower"
 """The lease that the one writing follower holds."""
@@ -94,11 +94,10 @@ def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
         tip, identity = view.load_tip(), view.load_identity()
         if tip is None or identity is None:
             return 0
-        outcome = _compare(follower, view, tip, node, identity.birthday_height)
-    match outcome:
+    if _is_merely_behind(follower, node):
+        return 0
+    match _compare(follower, tip, node, identity.birthday_height):
         case Reorged(fork=fork, depth=depth):
-            if fork == node.block and node.headers_height > node.block.height:
-                return 0  # the node is merely behind: it knows of blocks that it has not connected yet
             _retreat(follower, tip, fork, depth)
             return depth
         case TooDeep(depth=depth):
@@ -106,14 +105,22 @@ def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
     return 0
 
 
+def _is_merely_behind(follower: _Follower, node: NodeTip) -> bool:
+    """Whether the node is on our chain and knows of blocks that it has not connected yet: it is waited for."""
+    with follower.ledger.read() as view:
+        ours = view.load_header(node.block.height)
+    return node.headers_height > node.block.height and ours is not None and ours.hash == node.block.hash
+
+
 def _compare(
-    follower: _Follower, view: LedgerView, tip: Header, node: NodeTip, first_height: int
+    follower: _Follower, tip: Header, node: NodeTip, first_height: int
 ) -> Same | Progress | Deeper | Reorged | TooDeep:
     """Look at one height after another, from our tip downwards, until the chains meet or a limit is reached."""
     looks: list[Look] = []
     outcome: Same | Progress | Deeper | Reorged | TooDeep = Deeper(tip.height)
     while isinstance(outcome, Deeper):
-        ours = known(view.load_header(outcome.height), f"no stored header at height {outcome.height} below our tip")
+        with follower.ledger.read() as view:  # for each look anew: the node is never asked inside a transaction
+            ours = known(view.load_header(outcome.height), f"no stored header at height {outcome.height} below our tip")
         theirs = follower.chain.fetch_hash(ours.height) if ours.height <= node.block.height else None
         looks.append(Look(ours, theirs))
         outcome = compare(looks, node.block.height, follower.policy, first_height=first_height)
@@ -146,7 +153,11 @@ def _follow_next(follower: _Follower, node: NodeTip) -> bool:
     block_hash = follower.chain.fetch_hash(height) if height <= node.block.height else None
     if block_hash is None:
         return False
-    scan = scan_block(follower.chain.fetch_block(block_hash), watched_outpoints=watched, watched_scripts=scripts.keys())
+    raw = follower.chain.fetch_block(block_hash)
+    try:
+        scan = scan_block(raw, watched_outpoints=watched, watched_scripts=scripts.keys())
+    except MalformedBlock as error:
+        raise NodeUnavailable(f"the node sent bytes for block {block_hash} that are no block: {error}") from error
     if scan.header.hash != block_hash:
         raise WrongChain(f"the node sent block {scan.header.hash} when asked for {block_hash}")
     header = Header(height, block_hash, scan.header.prev, scan.header.time)
