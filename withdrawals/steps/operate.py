@@ -25,8 +25,8 @@ def pause(ledger: Ledger, world: World, *, who: str, why: str) -> None:
 def resume(ledger: Ledger, world: World, *, who: str, why: str) -> tuple[BreakerCause, ...]:
     """End a pause and close the breaker; the causes that were closed. Raises NotAllowed while any is not mended.
 
-    The world is looked at afresh first: a spend that is still unexplained, or a batch that is still conflicted, keeps
-    everything shut, whatever the operator says.
+    The world is looked at afresh first: a spend that is still unexplained keeps everything shut, whatever the operator
+    says.
     """
     reason = check_reason(why)
     world.judge()
