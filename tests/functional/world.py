@@ -7,6 +7,7 @@ ledger is SQLite in the test's own directory, and the workers are either this pr
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,15 @@ from regtest.process import Child
 from regtest.rpc import Rpc
 from withdrawals.bootstrap import Parts
 from withdrawals.config import Config, load_config
+from withdrawals.core.addresses import address_of
 from withdrawals.core.model import Batch, Event
 from withdrawals.core.types import Network as Chain
-from withdrawals.core.types import ScriptKind
+from withdrawals.core.types import ScriptKind, ScriptPubKey
 from withdrawals.processor import Processor
 from withdrawals.runtime import SystemClock
 from withdrawals.signing.keyfile import create_key_file, load_key_file
+from withdrawals.steps.broadcast import Sending, broadcast
+from withdrawals.steps.settle import settle_with
 from workers.follower import LEASE_S
 from workers.inline import Inline
 
@@ -37,6 +41,14 @@ ANCHOR_DEPTH: Final = 6
 FINAL_DEPTH: Final = 6
 COIN_SATS: Final = 100_000_000
 SATS: Final = 10_000_000
+_SHAPES: Final = {
+    # What stands before and after so many bytes of a hash or a key.
+    ScriptKind.P2PKH: (b"\x76\xa9\x14", 20, b"\x88\xac"),
+    ScriptKind.P2SH: (b"\xa9\x14", 20, b"\x87"),
+    ScriptKind.P2WPKH: (b"\x00\x14", 20, b""),
+    ScriptKind.P2WSH: (b"\x00\x20", 32, b""),
+    ScriptKind.P2TR: (b"\x51\x20", 32, b""),
+}
 _LOOKAHEAD: Final = 40
 _KEYS_TRIED: Final = 40
 
@@ -179,6 +191,13 @@ class World:
         """Let the workers of this process do all that waits."""
         self.inline.tick()
 
+    def send(self, request_id: str) -> tuple[Sending, ...]:
+        """Send the request's stored bytes now; what came of it."""
+        parts, policy = self.parts, self.parts.config.policy
+        settle = settle_with(policy, parts.clock)
+        batch_id = self.batch(request_id).id
+        return broadcast(batch_id, parts.ledger, parts.broadcaster, parts.chain, settle, policy, parts.clock)
+
     def spawn(self, *words: str, name: str | None = None) -> Child:
         """Start `withdrawals WORDS` as a real process with a session of its own; killed with this world."""
         command = [sys.executable, "-m", "withdrawals", "--config", str(self.config_path), *words]
@@ -206,21 +225,36 @@ class World:
             [(self.processor.address(wallet=wallet), s) for s in amounts], confirmations=depth
         )
 
-    def customer_address(self, kind: str = "bech32") -> str:
-        """A fresh address that is the miner's: legacy, p2sh-segwit, bech32 or bech32m."""
-        return str(self.network.miner.getnewaddress("", kind))
+    def customer_address(self, kind: ScriptKind = ScriptKind.P2WPKH) -> str:
+        """A fresh address that is nobody's: no wallet of the node's sees, remembers or repeats what is paid to it."""
+        before, middle, after = _SHAPES[kind]
+        return address_of(ScriptPubKey(before + secrets.token_bytes(middle) + after), Chain.REGTEST)
 
-    def customer(self, request_id: str | None = None, *, sats: int = SATS, kind: str = "bech32") -> str:
-        """Somebody who wants to be paid at a fresh address, and the id that his request has or will have."""
+    def customer(
+        self,
+        request_id: str | None = None,
+        *,
+        sats: int = SATS,
+        kind: ScriptKind = ScriptKind.P2WPKH,
+        address: str | None = None,
+    ) -> str:
+        """Somebody who wants to be paid, at a fresh address or his own; the id that his request has or will have."""
         request_id = request_id or f"r{len(self.customers) + 1}"
         if request_id not in self.customers:
-            address = self.customer_address(kind)
-            self.customers[request_id] = Customer(address, script_of(self.network.rpc, address), sats)
+            where = address or self.customer_address(kind)
+            self.customers[request_id] = Customer(where, script_of(self.network.rpc, where), sats)
         return request_id
 
-    def request(self, request_id: str | None = None, *, sats: int = SATS, kind: str = "bech32") -> str:
-        """Enqueue a withdrawal to a fresh address; its request id. The same id again repeats the same body."""
-        request_id = self.customer(request_id, sats=sats, kind=kind)
+    def request(
+        self,
+        request_id: str | None = None,
+        *,
+        sats: int = SATS,
+        kind: ScriptKind = ScriptKind.P2WPKH,
+        address: str | None = None,
+    ) -> str:
+        """Enqueue a withdrawal for a customer; its request id. The same id again repeats the same body."""
+        request_id = self.customer(request_id, sats=sats, kind=kind, address=address)
         customer = self.customers[request_id]
         self.processor.enqueue(request_id, customer.address, sats=customer.sats)
         return request_id
