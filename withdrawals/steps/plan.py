@@ -23,6 +23,8 @@ from withdrawals.world import World, check_gate
 
 PLANNER: Final = "planner"
 DAY_S: Final = 86_400
+QUEUE_LOOK_MAX: Final = 5_000
+"""How far down the queue one plan looks: what cannot be paid at its head must not hide what can behind it."""
 CHANGE_BRANCH: Final = 1
 
 
@@ -54,7 +56,7 @@ def plan(ledger: Ledger, fees: FeeSource, world: World, dice: Dice) -> PlanOutco
 
 
 def _plan_in(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, now: int) -> PlanOutcome:
-    queued = tx.list_withdrawals({WithdrawalState.QUEUED}, limit=policy.batch_payments_max * 4)
+    queued = tx.list_withdrawals({WithdrawalState.QUEUED}, limit=QUEUE_LOOK_MAX)
     decision = _decide(tx, queued, batch_id, feerate, policy, now)
     for hold in decision.holds:
         tx.set_withdrawal(hold.withdrawal_id, state=WithdrawalState.HELD, hold_reason=hold.reason)
