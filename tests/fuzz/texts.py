@@ -20,6 +20,7 @@ from withdrawals.errors import InvalidAddress, InvalidAmount
 
 _HRPS: Final = {Network.MAINNET: "bc", Network.REGTEST: "bcrt"}
 _BASE58: Final = {Network.MAINNET: (0, 5)}
+_DIGITS_MAX: Final = 1_000
 _ODD: Final = " \t\n_-+.,1lIO0bB\u0131\u212a\u0661\uff11\x00\u200b\U0001d7d9"
 """Separators, look-alikes, and characters that Python calls digits or letters."""
 
@@ -165,7 +166,8 @@ def _decimal(text: str) -> Decimal | None:
         found = Decimal(text)
     except DecimalException:
         return None
-    return found if found.is_finite() else None
+    # Far beyond any amount, Decimal's own arithmetic gives up.
+    return found if found.is_finite() and abs(found.adjusted()) < _DIGITS_MAX else None
 
 
 def _second_sats(text: str) -> int | None:

@@ -67,6 +67,12 @@ def test_noise_shows_nothing_wrong(raw: bytes, target: str) -> None:
     check(Case(target, raw))
 
 
+@pytest.mark.parametrize("text", ["1000e001000100000000", "1e-999999999", "9" * 900, "1e999", "0e999999"])
+def test_the_second_opinion_on_amounts_never_gives_up(text: str) -> None:
+    """Numbers that Decimal can read and cannot multiply."""
+    assert not check(Case("amount", json.dumps(text).encode())).accepted
+
+
 def test_a_run_is_decided_by_its_seed() -> None:
     """The same seed and index give the same case, other ones others."""
     assert [case_of(5, n) for n in range(50)] == [case_of(5, n) for n in range(50)]
