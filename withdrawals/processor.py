@@ -10,7 +10,7 @@ Nothing here needs the keys: plans are made and signed by worker processes, whic
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -24,7 +24,7 @@ from withdrawals.core.types import BatchId, Feerate, OutPoint, parse_request_id
 from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
 from withdrawals.explain import Story, tell, why
 from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_who, parse_whole
-from withdrawals.ports import LedgerView
+from withdrawals.ports import LedgerView, Progress, unseen
 from withdrawals.status import Status, load_status
 from withdrawals.steps import audit as audit_step
 from withdrawals.steps import bump as bump_step
@@ -79,16 +79,16 @@ class Processor:
         self._require_identity()
         return self._enqueue([parsed])[0]
 
-    def enqueue_file(self, path: Path | str) -> tuple[Withdrawal, ...]:
+    def enqueue_file(self, path: Path | str, *, progress: Progress = unseen) -> tuple[Withdrawal, ...]:
         """Accept every request of a CSV or JSONL file, or none: MalformedFile carries every bad line."""
         self._require_identity()
         bulk = read_bulk(parse_path(path), self._network)
-        problems = sorted([*bulk.problems, *request.find_bulk_problems(bulk.parsed, self._parts.ledger)])
-        if problems:
+        known_wrong = request.find_bulk_problems(progress("checking", bulk.parsed), self._parts.ledger)
+        if problems := sorted([*bulk.problems, *known_wrong]):
             raise MalformedFile(bulk.path, tuple(problems))
-        return self._enqueue([r for _, r in bulk.parsed])
+        return self._enqueue(progress("storing", [r for _, r in bulk.parsed]))
 
-    def _enqueue(self, requests: list[request.Request]) -> tuple[Withdrawal, ...]:
+    def _enqueue(self, requests: Iterable[request.Request]) -> tuple[Withdrawal, ...]:
         parts = self._parts
         stored = request.enqueue(requests, parts.ledger, parts.config.policy, parts.clock, parts.dice)
         parts.bell.ring("plan")
@@ -217,9 +217,9 @@ class Processor:
         parts.bell.ring("sign", done.batch_id)
         return done
 
-    def audit(self) -> AuditReport:
+    def audit(self, *, progress: Progress = unseen) -> AuditReport:
         """Prove everything again from what is stored; changes nothing."""
-        return audit_step.audit(self._parts.ledger, self._parts.config.policy)
+        return audit_step.audit(self._parts.ledger, self._parts.config.policy, progress)
 
     def backup(self, path: Path | str) -> Path:
         """A consistent copy of the ledger while others write. The keys' journal is not in it, on purpose."""

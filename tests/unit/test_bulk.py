@@ -253,3 +253,17 @@ def test_a_file_may_be_read_from_a_path_object(processor: Processor, tmp_path: P
     path = tmp_path / "f.csv"
     path.write_text(f"{HEADER}\none,{A},50000\n")
     assert processor.enqueue_file(path)[0].request_id == "one"
+
+
+def test_long_work_shows_how_far_it_has_come_where_somebody_watches(
+    desk: FrontDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar on a terminal's standard error; nothing in a log, and never on standard output."""
+    path = desk.directory / "f.csv"
+    path.write_text(HEADER + "".join(f"\nbulk-{n},{A},{50_000 + n}" for n in range(200)))
+    quiet = desk.says("enqueue", "--file", str(path), "--json")
+    assert quiet.err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    watched = desk.says("enqueue", "--file", str(path), "--json")
+    assert watched.json == quiet.json
+    assert [word for word in ("checking", "storing", "100%") if word in watched.err] == ["checking", "storing", "100%"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from withdrawals.cli.context import Context, json_option, pass_context, reason_option
-from withdrawals.cli.printing import print_events, print_json, print_story, print_withdrawals
+from withdrawals.cli.printing import print_events, print_json, print_story, print_withdrawals, show_progress
 from withdrawals.core.amounts import parse_sats
 
 
@@ -37,7 +37,7 @@ def enqueue_command(
         raise click.UsageError("Say either REQUEST_ID ADDRESS with --sats or --btc, or --file FILE alone.")
     with context.processor() as processor:
         if path is not None:
-            stored = processor.enqueue_file(path)
+            stored = processor.enqueue_file(path, progress=show_progress)
         else:
             amount = None if sats is None else parse_sats(sats, "sats")
             stored = (processor.enqueue(request_id or "", address or "", sats=amount, btc=btc),)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from withdrawals.cli.context import EXIT_LOOK, Context, json_option, pass_context, reason_option
-from withdrawals.cli.printing import print_coins, print_json, print_status, print_withdrawals
+from withdrawals.cli.printing import print_coins, print_json, print_status, print_withdrawals, show_progress
 from withdrawals.config import HOT_KEYS_ON_MAINNET
 from withdrawals.core.amounts import format_feerate
 from withdrawals.core.types import Network, ScriptKind
@@ -195,7 +195,7 @@ def bump_command(context: Context, name: str, feerate: int | None, reason: str, 
 def audit_command(context: Context, *, as_json: bool) -> None:
     """Prove everything again from what is stored. Exits with 1 if anything does not hold."""
     with context.processor() as processor:
-        report = processor.audit()
+        report = processor.audit(progress=show_progress)
     if as_json:
         print_json(report)
     else:

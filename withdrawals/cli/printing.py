@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
@@ -18,6 +19,10 @@ from withdrawals.explain import Story
 from withdrawals.money import UNPAID
 from withdrawals.ports import StateCount
 from withdrawals.status import INIT, Status, age_of
+
+T = TypeVar("T")
+_LONG: Final = 200
+"""Work on fewer things than this is over before anybody looks."""
 
 
 def _plain(value: object) -> object:
@@ -38,6 +43,15 @@ def _plain(value: object) -> object:
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def show_progress(what: str, items: Sequence[T]) -> Iterable[T]:
+    """The `Progress` of a terminal: a bar on standard error, where somebody sits there and the work is long."""
+    if len(items) < _LONG or not sys.stderr.isatty():
+        yield from items
+        return
+    with click.progressbar(items, label=what, file=sys.stderr) as bar:
+        yield from bar
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

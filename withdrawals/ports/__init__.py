@@ -7,7 +7,7 @@ signer holds the keys and their journal. No node or signer call is ever made ins
 from withdrawals.ports.ledger import Ledger, LedgerTx
 from withdrawals.ports.node import Broadcaster, ChainSource, FeeSource, NodeTip, SendResult, Sent
 from withdrawals.ports.reads import Certificate, GateRow, Heartbeat, LedgerView, StateCount
-from withdrawals.ports.runtime import Bell, Clock, Dice
+from withdrawals.ports.runtime import Bell, Clock, Dice, Progress, unseen
 from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, SigningOrder, Verifier
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LedgerTx",
     "LedgerView",
     "NodeTip",
+    "Progress",
     "SendResult",
     "Sent",
     "SignedAnswer",
@@ -32,4 +33,5 @@ __all__ = [
     "SigningOrder",
     "StateCount",
     "Verifier",
+    "unseen",
 ]

@@ -1,8 +1,11 @@
-"""The ports of the machine itself: its clock, its randomness, and the bell that wakes a worker."""
+"""The ports of the machine: its clock and randomness, the bell that wakes a worker, and who watches long work."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -27,3 +30,16 @@ class Bell(Protocol):
 
     def backlog(self, job: str) -> int:
         """How many rings of this job's queue nobody has heard yet; 0 if nobody can say."""
+
+
+class Progress(Protocol):
+    """Shows how far long work has come."""
+
+    def __call__(self, what: str, items: Sequence[T]) -> Iterable[T]:
+        """The same items, and a sign of every one that is taken. `what`: one word for what is done to them."""
+
+
+def unseen(what: str, items: Sequence[T]) -> Iterable[T]:
+    """The `Progress` that nobody watches."""
+    del what
+    return items

@@ -17,7 +17,7 @@ from withdrawals.core.types import BatchId
 from withdrawals.errors import known
 from withdrawals.facts import load_facts
 from withdrawals.lineage import judge_plan
-from withdrawals.ports import Ledger, LedgerView
+from withdrawals.ports import Ledger, LedgerView, Progress, unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class AuditReport:
     findings: tuple[Finding, ...]
 
 
-def audit(ledger: Ledger, policy: Policy) -> AuditReport:
+def audit(ledger: Ledger, policy: Policy, progress: Progress = unseen) -> AuditReport:
     """Look at everything, in one snapshot."""
     with ledger.read() as view:
         batches = view.list_batches(set(BatchState))
         plans = 0
         findings: list[Finding] = []
-        for batch_id in batches:
+        for batch_id in progress("auditing", batches):
             batch = view.load_batch(batch_id)
             plans += len(batch.plans) if batch is not None else 0
             findings += _audit_batch(view, batch_id, policy)

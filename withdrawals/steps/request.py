@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +47,7 @@ def parse_request(request_id: str, address: str, sats: int, network: Network) ->
 
 
 def enqueue(
-    requests: Sequence[Request], ledger: Ledger, policy: Policy, clock: Clock, dice: Dice
+    requests: Iterable[Request], ledger: Ledger, policy: Policy, clock: Clock, dice: Dice
 ) -> tuple[Withdrawal, ...]:
     """Store the requests, all or none, and return each one's withdrawal: the first answer for a repeated id (I5)."""
     with ledger.begin() as tx:
@@ -94,7 +94,7 @@ def _find_earlier(view: LedgerView, request: Request) -> Withdrawal | None:
     return earlier
 
 
-def find_bulk_problems(parsed: Sequence[tuple[int, Request]], ledger: Ledger) -> tuple[tuple[int, str, str], ...]:
+def find_bulk_problems(parsed: Iterable[tuple[int, Request]], ledger: Ledger) -> tuple[tuple[int, str, str], ...]:
     """(line, code, message) of everything in a bulk file that only the ledger, or another line, shows to be wrong."""
     problems: list[tuple[int, str, str]] = []
     first_lines: dict[RequestId, tuple[int, Request]] = {}
