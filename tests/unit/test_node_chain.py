@@ -137,7 +137,7 @@ def test_above_the_tip_there_is_no_hash(node: FakeNode, chain: NodeChain) -> Non
 
     node.methods["getblockhash"] = at
     assert [chain.fetch_hash(HEIGHT + 1), chain.fetch_hash(10)] == [None, f"{10:064x}"]
-    assert chain.fetch_genesis() == "00" * 32
+    assert chain.fetch_hash(0) == "00" * 32
     with pytest.raises(NodeRejected, match="unlucky"):
         chain.fetch_hash(13)
     with pytest.raises(InvariantBroken):

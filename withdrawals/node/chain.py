@@ -39,10 +39,6 @@ class NodeChain:
             raise ConfigError(f"the node's version is {version}; the oldest that is supported is {NODE_VERSION_MIN}")
         return version
 
-    def fetch_genesis(self) -> BlockHash:
-        """The hash of block 0: which chain this is, more surely than its name."""
-        return BlockHash(Answer("getblockhash", self._rpc.call("getblockhash", 0)).hash())
-
     def fetch_tip(self) -> NodeTip:
         """The tip and what the node says of it, all from one moment: one answer made under the node's main lock."""
         chain, network = self._ask_many([("getblockchaininfo", ()), ("getnetworkinfo", ())])
