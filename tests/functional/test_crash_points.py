@@ -62,10 +62,11 @@ class Victims:
         self._worlds: list[World] = []
 
     def begin(self) -> World:
-        """A wallet with money."""
+        """A wallet with money, whose ledger has followed the chain so far."""
         world = World(self.network, self.directory / f"world{len(self._worlds)}", policy=POLICY)
         self._worlds.append(world)
         world.fund_hot_wallet(COIN_SATS, COIN_SATS)
+        world.tick()
         return world
 
     def live(self, world: World, request_id: str, *, number: int | None = None, when: When = When.BEFORE) -> Report:

@@ -124,7 +124,7 @@ def test_a_reorg_that_leaves_neither_twin_in_any_mempool(sent: Callable[..., Wor
     assert world.signed("one") == [original]
 
 
-@pytest.mark.covers("F1", "F5", "F6", "T01", "P1", "I11")
+@pytest.mark.covers("F1", "F2", "F5", "F6", "T01", "P1", "I11")
 def test_from_the_twin_to_the_original_and_back(sent: Callable[..., World], module_network: Network) -> None:
     """Each time he is paid by the other one; the change is a coin of ours under the txid that is in the chain."""
     world = sent(kinds=LEGACY)

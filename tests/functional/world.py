@@ -7,7 +7,9 @@ ledger is SQLite in the test's own directory, and the workers are either this pr
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -211,8 +213,10 @@ class World:
         return child
 
     def close(self) -> None:
-        """End every process that was started here, this one's worker included."""
+        """End every process that was started here, with its own children, and this process's worker."""
         for child in self._children:
+            if child.alive:
+                os.killpg(child.pid, signal.SIGKILL)  # each has a session of its own, and so a group
             child.kill9()
         self.stop_inline()
 
