@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -49,6 +49,7 @@ class Story:
     withdrawal: Withdrawal
     batch_state: BatchState | None
     coins: tuple[CoinStory, ...]
+    """Of its batch and of every batch that this one is a re-issue of; so are the attempts and the verdicts."""
     attempts: tuple[Attempt, ...]
     payments: tuple[Payment, ...]
     verdicts: tuple[str, ...]
@@ -117,20 +118,20 @@ def _is_at(payment: Payment, outpoint: OutPoint) -> bool:
 
 def tell(view: LedgerView, withdrawal: Withdrawal, policy: Policy) -> Story:
     """The story of one withdrawal, from one snapshot."""
-    batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+    generations = _generations(view, withdrawal)
+    batch = generations[-1] if generations else None
     tip = view.load_tip()
     height = 0 if tip is None else tip.height
     payments = view.load_payments([withdrawal.id])
     depth = max((depth_of(p.block.height, height) for p in payments), default=0)
     answer = CUSTOMER[withdrawal.state]
-    spends = view.load_spends({o for p in batch.plans for o in p.prevouts}) if batch is not None else {}
     return Story(
         withdrawal=withdrawal,
         batch_state=None if batch is None else batch.state,
-        coins=_coins(view, batch, height) if batch is not None else (),
-        attempts=tuple(a for a in batch.attempts if _pays(batch, a, withdrawal)) if batch is not None else (),
+        coins=_coins(view, generations, height),
+        attempts=tuple(a for b in generations for a in b.attempts if _pays(b, a, withdrawal)),
         payments=payments,
-        verdicts=_verdicts(view, batch, tuple(spends.values()), height) if batch is not None else (),
+        verdicts=_verdicts(view, generations, height),
         depth=depth,
         tell_customer=answer.words,
         refundable=answer.refundable,
@@ -139,12 +140,22 @@ def tell(view: LedgerView, withdrawal: Withdrawal, policy: Policy) -> Story:
     )
 
 
+def _generations(view: LedgerView, withdrawal: Withdrawal) -> tuple[Batch, ...]:
+    """The withdrawal's batch and those that it is a re-issue of, first generation first."""
+    batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+    if batch is None:
+        return ()
+    earlier = (view.load_batch(i) for i in view.list_lineage(batch.lineage) if i != batch.id)
+    mine = (b for b in earlier if b is not None and b.generation < batch.generation)
+    return (*(b for b in mine if any(w.id == withdrawal.id for w in b.withdrawals)), batch)
+
+
 def _pays(batch: Batch, attempt: Attempt, withdrawal: Withdrawal) -> bool:
     return any(p.number == attempt.plan_number and withdrawal.id in p.withdrawal_ids for p in batch.plans)
 
 
-def _coins(view: LedgerView, batch: Batch, height: int) -> tuple[CoinStory, ...]:
-    inputs = {i.outpoint: i for p in batch.plans for i in p.inputs}
+def _coins(view: LedgerView, generations: Sequence[Batch], height: int) -> tuple[CoinStory, ...]:
+    inputs = {i.outpoint: i for b in generations for p in b.plans for i in p.inputs}
     spends, coins = view.load_spends(inputs.keys()), view.load_coins(inputs.keys())
     return tuple(
         CoinStory(outpoint, planned.sats, _fate(spends.get(outpoint), alive=outpoint in coins, height=height))
@@ -159,13 +170,17 @@ def _fate(spend: Spend | None, *, alive: bool, height: int) -> str:
     return "unspent on the followed chain" if alive else "not on this chain: the block that made it is gone"
 
 
-def _verdicts(view: LedgerView, batch: Batch, spends: tuple[Spend, ...], height: int) -> tuple[str, ...]:
-    paid = view.load_payments([w.id for w in batch.withdrawals])
+def _verdicts(view: LedgerView, generations: Sequence[Batch], height: int) -> tuple[str, ...]:
+    """Who spent the coins, each spender judged by the generation that planned it, else by the last."""
+    spends = view.load_spends({o for b in generations for p in b.plans for o in p.prevouts})
+    paid = view.load_payments(list({w.id for b in generations for w in b.withdrawals}))
     words: dict[str, str] = {}
-    for spend in {s.wtxid: s for s in spends}.values():  # one transaction may spend them all, and is large then
+    for spend in {s.wtxid: s for s in spends.values()}.values():  # one transaction may spend them all
         spender = _bytes_of(view, spend)
         if spender is not None:
-            verdict = classify(spender, batch, [p.withdrawal_id for p in paid if p.txid == spend.txid])
+            pays = [p.withdrawal_id for p in paid if p.txid == spend.txid]
+            verdicts = [classify(spender, b, [w.id for w in b.withdrawals if w.id in pays]) for b in generations]
+            verdict = next((v for v in verdicts if v.ours), verdicts[-1])
             depth = depth_of(spend.block.height, height)
             words[spend.wtxid] = f"{spend.txid} (wtxid {spend.wtxid}) at depth {depth}: {verdict}"
     return tuple(words.values())

@@ -18,10 +18,11 @@ from withdrawals.config import load_config
 from withdrawals.core.model import WithdrawalState
 from withdrawals.core.policy import Limits
 from withdrawals.core.tx import view_of
-from withdrawals.core.types import COIN, RequestId, Sats
+from withdrawals.core.types import COIN, BatchId, RequestId, Sats
 from withdrawals.errors import AddressIsOurs, ConfigError, NotAllowed, UnknownId, WrongChain
 from withdrawals.ledger import open_ledger
 from withdrawals.processor import Processor
+from withdrawals.steps.reissue import reissue
 
 ADDRESS = customer_address()
 WHY = "it looked odd"
@@ -221,6 +222,35 @@ def test_a_batch_that_is_given_up_by_cancel_pays_the_others_next_time(make_bench
     bench.sent()
     assert [w.state for w in processor.list_withdrawals()] == ["broadcast", "cancelled", "broadcast"]
     assert processor.audit().findings == ()
+
+
+def test_why_tells_the_attempts_of_every_generation(make_bench: Callable[..., Bench]) -> None:
+    """A deposit that a payment spent vanished in a reorg; the payment was planned again without it."""
+    bench = make_bench()
+    bench.fund(2 * SATS)
+    bench.fund(2 * SATS, depth=1)
+    bench.request(3 * SATS, request_id="r")
+    first = bench.sent()
+    processor = Processor(bench.parts)
+    (lost,) = processor.show("r").attempts
+    bench.reorg(1, forget=True)
+    bench.fund(4 * SATS)
+    assert "is planned again with coins that exclude every earlier try" in processor.show("r").next_step
+    reissue(first, bench.ledger, bench.node, bench.world, bench.dice)
+    second = processor.show("r").withdrawal.batch_id
+    assert second not in {None, first}
+    bench.sign(BatchId(str(second)))
+    bench.broadcast(BatchId(str(second)))
+    bench.mine(FINAL)
+    (story,) = processor.why("r")
+    assert [a.batch_id for a in story.attempts] == [first, second]
+    assert (story.withdrawal.state, story.payments[0].txid) == ("final", story.attempts[1].txid)
+    assert [v.rpartition(": ")[2] for v in story.verdicts] == ["exact"]
+    for name in ("r", lost.txid, lost.wtxid, story.attempts[1].txid, first, str(second)):
+        assert [s.withdrawal.request_id for s in processor.why(name)] == ["r"]
+    gone = {str(c.outpoint) for c in story.coins if c.fate.startswith("not on this chain")}
+    assert len(gone) == 1
+    assert [s.withdrawal.request_id for s in processor.why(gone.pop())] == ["r"]
 
 
 # ---------------------------------------------------------------------------------------------------- another identity

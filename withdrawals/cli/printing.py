@@ -137,7 +137,7 @@ def print_story(story: Story, *, whole: bool) -> None:
         _line("who spent the coin", spender)
         _line("", f"{word}: {_VERDICTS.get(word.split('(')[0], 'see docs/malleability.md')}")
     for attempt in story.attempts:
-        _print_attempt(attempt)
+        _print_attempt(attempt, earlier=attempt.batch_id != w.batch_id)
     click.echo("  what happened")
     for event in story.events:
         click.echo(f"    {time_of(event.at)}  {event.kind:<22} by {event.who}{': ' if event.why else ''}{event.why}")
@@ -147,8 +147,10 @@ def _line(name: str, words: object) -> None:
     click.echo(f"  {name:<19} {words}")
 
 
-def _print_attempt(attempt: Attempt) -> None:
+def _print_attempt(attempt: Attempt, *, earlier: bool) -> None:
     _line(f"signed, plan {attempt.plan_number}", f"txid  {attempt.txid}")
+    if earlier:
+        _line("", f"of the earlier batch {attempt.batch_id}, which this one must exclude")
     _line("", f"wtxid {attempt.wtxid}")
     feerate = format_feerate(feerate_of(attempt.fee_sats, attempt.vsize))
     sent = f"last sent {time_of(attempt.sent_at)}" if attempt.sent_at is not None else "not sent yet"
