@@ -96,18 +96,24 @@ def _look_at(chain: ChainSource) -> tuple[NodeTip | None, str]:
 
 def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
     for cause in status.breaker:
-        yield f"breaker: {cause.cause}: {cause.detail}. Nothing new is planned or signed. Mend it, then: resume"
+        words = f"{cause.cause}: {cause.detail}"
+        yield f"breaker: {words}. Nothing new is planned or signed. Mend it, then `withdrawals resume`"
     if status.pause is not None:
-        yield f"paused: by an operator: {status.pause}. Nothing new is planned or signed. When it is time: resume"
+        yield f"paused: by an operator: {status.pause}. Nothing new is planned or signed until `withdrawals resume`"
     yield from _node_attention(status, policy)
     if status.gate is not None and status.gate.reasons and money.queued_sats:
         yield f"gate: closed: {'; '.join(status.gate.reasons)}. The queue waits; it opens by itself"
     if money.missing_sats:
         missing = format_btc(money.missing_sats)
-        yield f"coins: {missing} BTC (and fees) are missing to pay the queue. Send a refill: address"
+        yield f"coins: {missing} BTC (and fees) are missing to pay the queue. Send a refill to `withdrawals address`"
     for count in status.states:
         if count.state in UNPAID and count.oldest_at is not None and status.now - count.oldest_at > OLD_AFTER_S:
-            do = "Decide: release, reject" if count.state is WithdrawalState.HELD else "Ask: why"
+            held = count.state is WithdrawalState.HELD
+            do = (
+                "Decide: `withdrawals release`, or `reject`"
+                if held
+                else f"See `withdrawals list --state {count.state}`"
+            )
             yield f"queue: the oldest {count.state} request waits for {age_of(status.now - count.oldest_at)}. {do}"
     yield from _worker_attention(status)
 
@@ -122,7 +128,7 @@ def _node_attention(status: Status, policy: Policy) -> Iterator[str]:
         return
     if height is None or abs(node.block.height - height) > LAG_BLOCKS_MAX:
         at = "has not started" if height is None else f"is at block {height}"
-        yield f"follower: {at}, the node at {node.block.height}. Does `follow` run?"
+        yield f"follower: {at}, the node at {node.block.height}. Is `withdrawals follow` running?"
     age_s = status.now - node.time_s
     if age_s > policy.tip_age_max_s:
         yield f"node: its newest block is {age_of(age_s)} old. Is it cut off? Nothing new is planned or signed"
@@ -132,9 +138,10 @@ def _worker_attention(status: Status) -> Iterator[str]:
     workers = [w for w in status.workers if w.name != INIT]
     silent = [w for w in workers if status.now - w.at > HEARTBEAT_AGE_MAX_S]
     if not workers:
-        yield "workers: none was ever started. Start them: run"
+        yield "workers: none was ever started: `withdrawals run`"
     if silent:
-        yield f"workers: silent: {', '.join(f'{w.name} for {age_of(status.now - w.at)}' for w in silent)}. Start: run"
+        names = ", ".join(f"{w.name} for {age_of(status.now - w.at)}" for w in silent)
+        yield f"workers: silent: {names}. Are they running?"
 
 
 def age_of(seconds: int) -> str:

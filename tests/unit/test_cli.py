@@ -178,7 +178,7 @@ def test_status_says_what_is_wrong_and_ends_with_1(desk: FrontDesk) -> None:
     assert said.code == 1
     looks = [line for line in said.out.splitlines() if line.startswith("LOOK: ")]
     assert any(f"no answer from {NOBODY}" in look for look in looks)
-    assert any("queue: the oldest held request" in look and "release" in look for look in looks)
+    assert any("queue: the oldest held request" in look and "withdrawals release" in look for look in looks)
     assert "0.00500000 BTC are accepted and not yet in a block" in said.out
     assert desk.says("status", "--json").json["attention"] == [look.removeprefix("LOOK: ") for look in looks]
 

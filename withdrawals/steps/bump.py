@@ -8,7 +8,7 @@ from typing import Final
 from withdrawals.core.bumping import BumpRefused, plan_bump
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.lifecycle import BatchEvent, advance_batch
-from withdrawals.core.model import Plan
+from withdrawals.core.model import BatchState, Plan
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate
@@ -58,6 +58,8 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy) -
     batch = tx.load_batch(batch_id)
     if batch is None:
         raise UnknownId(f"batch: no batch {batch_id!r}; accepted: the id of a batch")
+    if batch.state in {BatchState.CONFIRMED, BatchState.FINAL}:
+        raise NotAllowed(f"batch {batch_id} is {batch.state}: everybody in it is paid, there is nothing to speed up")
     advance_batch(batch.state, BatchEvent.BUMP)
     outpoints = {o for p in batch.plans for o in p.prevouts}
     coins, tip = tx.load_unspent_coins(), tx.load_tip()
