@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -17,12 +18,16 @@ from regtest.rpc import Rpc
 from tests.functional.crash_ports import Meter, When
 from tests.functional.world import AheadParts
 from withdrawals.config import load_config
+from withdrawals.errors import NotAllowed
 from withdrawals.processor import Processor
 from workers.inline import Inline
 from workers.sweeper import sweep
 
 FINAL_DEPTH: Final = 2
 """Every block is five calls, all alike: two of them show the way into a block, and deeper."""
+BUMP: Final = "operator.bump"
+BUMPED: Final = "operator.bumped"
+"""Told among the calls, so that one sees where the way of a bump begins and ends."""
 _EXIT_OK: Final = 0
 _EXIT_ERROR: Final = 70
 
@@ -42,6 +47,8 @@ class Order:
     """How far its clock is ahead of this host's: a process that starts when the dead one's lease is over."""
     number: int | None = None
     when: str = When.BEFORE
+    bump: bool = False
+    """Whether an operator raises the fee while it waits in the mempool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,11 @@ def live(order: Order, meter: Meter) -> None:
     Processor(parts).enqueue(order.request_id, order.address, sats=order.sats)
     sweep(parts)
     inline.tick()
+    if order.bump:
+        with meter.around(BUMP), suppress(NotAllowed):  # not allowed: the one that died did it, and it is in a block
+            Processor(parts).bump(order.request_id, reason="it waits for too long", who="operator")
+        inline.tick()
+        meter.calls.append(BUMPED)
     for _ in range(FINAL_DEPTH):
         node.generatetoaddress(1, order.mine_to)
         inline.tick()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -27,17 +27,19 @@ from regtest.network import Network
 from regtest.provision import NodeProgram
 from tests.conftest import has_failed
 from tests.functional.crash_ports import When
-from tests.functional.crash_victim import FINAL_DEPTH, Order, Report
+from tests.functional.crash_victim import BUMP, BUMPED, FINAL_DEPTH, Order, Report
 from tests.functional.world import COIN_SATS, World
 from withdrawals import ports
 from workers.follower import LEASE_S
 
-SHARES: Final = 4
+SHARES: Final = 6
 """Tests that the points are dealt to; each side of each has its own wallet, ledger and journal."""
 SATS: Final = 100_000
 RESCUE_S_MAX: Final = 30.0
 POLICY: Final = {"final_depth": FINAL_DEPTH, "anchor_depth_min": FINAL_DEPTH, "tip_age_max_s": 1_000_000}
 """The victims' clocks are ahead, so a tip may look old to them."""
+LEAVES_A_TRACE: Final = {"ledger.commit", "signer.ask", "broadcaster.send", "bell.ring"}
+"""The calls that change anything outside the process."""
 NOT_ON_THE_WAY: Final = {"chain.fetch_header"}
 """Methods of the ports that no step calls between a request and its last block."""
 
@@ -69,7 +71,15 @@ class Victims:
         world.tick()
         return world
 
-    def live(self, world: World, request_id: str, *, number: int | None = None, when: When = When.BEFORE) -> Report:
+    def live(
+        self,
+        world: World,
+        request_id: str,
+        *,
+        number: int | None = None,
+        when: When = When.BEFORE,
+        bump: bool = False,
+    ) -> Report:
         """One process that takes the request from its beginning to its end, or to its own death."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -87,6 +97,7 @@ class Victims:
             ahead_s=self._ahead_s,
             number=number,
             when=when,
+            bump=bump,
         )
         self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         self._process.stdin.flush()
@@ -95,9 +106,11 @@ class Victims:
         found = json.loads(line)
         return Report(found["signal"], found["status"], tuple(found["calls"]))
 
-    def live_to_the_end(self, world: World, request_id: str, *, number: int | None = None) -> Report:
+    def live_to_the_end(
+        self, world: World, request_id: str, *, number: int | None = None, bump: bool = False
+    ) -> Report:
         """A process that comes to its end by itself, without an error."""
-        report = self.live(world, request_id, number=number)
+        report = self.live(world, request_id, number=number, bump=bump)
         assert report.signal == report.status == 0, self.errors
         return report
 
@@ -144,18 +157,29 @@ def whole_way(sides: dict[When, Victims]) -> tuple[str, ...]:
     return report.calls
 
 
-def kill_at(victims: Victims, world: World, numbers: range, when: When) -> str:
+@pytest.fixture(scope="module")
+def bumped_way(sides: dict[When, Victims]) -> tuple[str, ...]:
+    """The same with a bump in between."""
+    victims = sides[When.BEFORE]
+    world = victims.begin()
+    report = victims.live_to_the_end(world, world.customer(sats=SATS), bump=True)
+    assert len(world.signed("r1")) == 2
+    world.assert_final_and_paid_once()
+    return report.calls
+
+
+def kill_at(victims: Victims, world: World, numbers: Sequence[int], when: When, *, bump: bool = False) -> str:
     """A death at each of these calls, each followed by one more process, which must find everything left to do."""
     killed: Counter[str] = Counter()
     slowest_s = 0.0
     for number in numbers:
         request_id = world.customer(sats=SATS)
-        death = victims.live(world, request_id, number=number, when=when)
+        death = victims.live(world, request_id, number=number, when=when, bump=bump)
         assert death.signal == signal.SIGKILL, (when, number, death, victims.errors)
         assert len(death.calls) == number
         killed[death.calls[-1]] += 1
         began = time.monotonic()
-        victims.live_to_the_end(world, request_id)
+        victims.live_to_the_end(world, request_id, bump=bump)
         slowest_s = max(slowest_s, time.monotonic() - began)
         assert world.state(request_id) == "final", (when, number, death.calls[-1])
         world.assert_paid_exactly_once(request_id)
@@ -165,17 +189,34 @@ def kill_at(victims: Victims, world: World, numbers: range, when: When) -> str:
     return f"killed {when} {killed.total()} calls, the slowest rescue took {slowest_s:.2f} s: {dict(killed)}"
 
 
+def kill_on_both_sides(
+    sides: dict[When, Victims], numbers: Sequence[int], way: tuple[str, ...], *, bump: bool = False
+) -> None:
+    """Deaths before each of these calls on one node, after each of them on the other, at the same time."""
+    worlds = {when: victims.begin() for when, victims in sides.items()}
+    with ThreadPoolExecutor(len(sides)) as pool:
+        for words in pool.map(lambda when: kill_at(sides[when], worlds[when], numbers, when, bump=bump), sides):
+            print(f"\n{words}, of {len(way)} calls")  # noqa: T201 -- shown by pytest -rP
+
+
 @pytest.mark.covers("P3", "I2")
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_process_killed_at_any_call_pays_exactly_once(
     sides: dict[When, Victims], whole_way: tuple[str, ...], share: int
 ) -> None:
     """SIGKILL at call n of all ports together; the next process hears the request again, and does what is left."""
-    numbers = range(1 + share, len(whole_way) + 1, SHARES)
-    worlds = {when: victims.begin() for when, victims in sides.items()}
-    with ThreadPoolExecutor(len(sides)) as pool:
-        for words in pool.map(lambda when: kill_at(sides[when], worlds[when], numbers, when), sides):
-            print(f"\n{words}, of {len(whole_way)} calls")  # noqa: T201 -- shown by pytest -rP
+    kill_on_both_sides(sides, range(1 + share, len(whole_way) + 1, SHARES), whole_way)
+
+
+@pytest.mark.covers("P3", "P12", "I2", "I7")
+def test_a_process_killed_at_any_call_of_a_bump_pays_exactly_once(
+    sides: dict[When, Victims], bumped_way: tuple[str, ...]
+) -> None:
+    """Any that leaves a trace, from the operator's command until its bytes are sent; the next process bumps again."""
+    start, end = bumped_way.index(BUMP), bumped_way.index(BUMPED)
+    numbers = [n for n, call in enumerate(bumped_way, start=1) if start < n <= end and call in LEAVES_A_TRACE]
+    assert {bumped_way[n - 1] for n in numbers} >= LEAVES_A_TRACE
+    kill_on_both_sides(sides, numbers, bumped_way, bump=True)
 
 
 def test_the_whole_way_calls_every_method_of_every_port(whole_way: tuple[str, ...]) -> None:
