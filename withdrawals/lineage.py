@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
 from withdrawals.core.lint import sighash_all_everywhere
-from withdrawals.core.model import Plan, PlanState, TxView, Withdrawal
+from withdrawals.core.model import Plan, PlanState, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId
@@ -54,10 +54,11 @@ def load_history(
         for intent in _intents_asked_for(view, other):
             for withdrawal_id in earlier.keys() & set(other.withdrawal_ids):
                 earlier[withdrawal_id].append(intent)
+    # One transaction pays thousands: it is taken apart once, not for each of them.
+    sealed = {wtxid: sighash_all_everywhere(tx.raw, _spent_scripts(view, tx)) for wtxid, tx in seen.items()}
     for withdrawal_id, transactions in payers.items():
         for tx in transactions:
-            sealed = sighash_all_everywhere(tx.raw, _spent_scripts(view, tx))
-            earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed))
+            earlier[withdrawal_id].append(intent_of_seen(tx, asked, {withdrawal_id}, sealed=sealed[tx.wtxid]))
     return History(earlier, known, payers, ancestors)
 
 
@@ -89,12 +90,6 @@ def load_own_change(view: LedgerView, plan: Plan) -> frozenset[ScriptPubKey]:
     return frozenset(script for script in change if view.find_own_script(script) is not None)
 
 
-def load_withdrawals(view: LedgerView, ids: Sequence[WithdrawalId]) -> dict[WithdrawalId, Withdrawal]:
-    """The withdrawals of these ids; every id of a plan has one."""
-    found = (view.find_withdrawal(i) for i in ids)
-    return {w.id: w for w in found if w is not None}
-
-
 def load_ancestors(view: LedgerView, outpoints: Collection[OutPoint], policy: Policy) -> dict[Txid, TxView]:
     """Every stored transaction that these outpoints descend from, back to coins that no followed reorg can reach.
 
@@ -124,7 +119,7 @@ def _intents_of(
     plans = (*asked, *view.load_plans_spending({o for tx in ancestors.values() for o in tx.prevouts}))
     bare: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
     paid_by = {t: {w for w, txs in payers.items() if any(tx.txid == t for tx in txs)} for t in ancestors}
-    withdrawals = load_withdrawals(view, sorted({w for p in asked for w in p.withdrawal_ids}))
+    withdrawals = view.load_withdrawals({w for p in asked for w in p.withdrawal_ids})
     for txid, tx in ancestors.items():
         paid_by[txid] |= {w for _, w in attribute(tx, asked, withdrawals, (), bare).payments}
     return {t: intent_of_seen(tx, plans, paid_by[t], sealed=False) for t, tx in ancestors.items()}
@@ -163,4 +158,4 @@ def attribute_spender(
     already = {p.withdrawal_id for p in view.load_payments(ids)}.union(paid_in_block)
     ancestors = load_ancestors(view, {o for p in plans for o in p.prevouts}, policy)
     known: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
-    return attribute(spender, plans, load_withdrawals(view, ids), already, known)
+    return attribute(spender, plans, view.load_withdrawals(ids), already, known)

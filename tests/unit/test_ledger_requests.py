@@ -88,6 +88,15 @@ def test_withdrawals_are_listed_in_request_order(ledger: SqlLedger) -> None:
         assert view.find_withdrawals_to(stored[2].script) == (stored[2],)
 
 
+def test_many_withdrawals_are_read_at_once(ledger: SqlLedger) -> None:
+    """More ids than fit one statement; those that name nothing are left out, and one named twice is there once."""
+    stored = insert(ledger, *range(1, 1_203))
+    ids = [w.id for w in stored]
+    with ledger.read() as view:
+        assert view.load_withdrawals([*ids, ids[0], WithdrawalId("w-none")]) == {w.id: w for w in stored}
+        assert view.load_withdrawals([]) == {}
+
+
 def test_setting_a_withdrawal_sets_state_reason_and_batch_as_given(ledger: SqlLedger) -> None:
     """A reason not given is gone; `released` not given stays."""
     (stored,) = insert(ledger, 1)

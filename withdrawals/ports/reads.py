@@ -89,6 +89,9 @@ class LedgerView(Protocol):
     def find_withdrawal(self, withdrawal_id: WithdrawalId) -> Withdrawal | None:
         """The withdrawal of this id of ours; None if there is none."""
 
+    def load_withdrawals(self, withdrawal_ids: Collection[WithdrawalId]) -> Mapping[WithdrawalId, Withdrawal]:
+        """The withdrawals of these ids of ours, by id; missing: there is none."""
+
     def find_request(self, request_id: RequestId) -> Withdrawal | None:
         """The withdrawal that the exchange asked for under this id; None if it never did."""
 
