@@ -100,8 +100,7 @@ def _save(tx: LedgerTx, made: Plan, withdrawals: list[Withdrawal], now: int) -> 
     tx.insert_plan(made, at=now)
     tx.reserve(made.prevouts, made.batch_id, at=now)
     for withdrawal in withdrawals:
-        state = advance_withdrawal(withdrawal.state, WithdrawalEvent.BATCH)
-        tx.set_withdrawal(withdrawal.id, state=state, batch_id=made.batch_id)
+        advance_withdrawal(withdrawal.state, WithdrawalEvent.BATCH)  # may it? The batch has moved it already
         tx.append_event("withdrawal.batched", at=now, who=PLANNER, withdrawal_id=withdrawal.id, batch_id=made.batch_id)
     data: dict[str, object] = {
         "plan": made.number,
