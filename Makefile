@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 # Two processes: the tests wait for nodes more than they compute.
 TEST_PROCESSES ?= 2
 
-.PHONY: help venv install demo test fuzz lint lock
+.PHONY: help venv install demo test fuzz bench lint lock
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -46,6 +46,9 @@ test: venv  ## run the unit, integration and functional tests
 
 fuzz: venv  ## random bytes through every parser: N=1000000, SEED=1; one case again by SEED=1 INDEX=17
 	@$(BIN)/python -m tests.fuzz --cases $(or $(N),200000) $(if $(SEED),--seed $(SEED)) $(if $(INDEX),--index $(INDEX))
+
+bench: venv  ## measure the real code against something known in the same run: SECONDS=60
+	@$(BIN)/python -m tests.bench --seconds $(or $(SECONDS),60)
 
 lint: venv  ## check style, types and the import contracts
 	@$(BIN)/ruff check
