@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def _bare(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _rows(ledger: SqlLedger, bare: sqlite3.Connection, budget_s: float) -> list[Row]:
-    requests, clock, dice = _requests(), FakeClock(), FakeDice()
+    requests, clock, dice, beats = _requests(), FakeClock(), FakeDice(), count(1)
 
     def commit() -> None:
         bare.execute("BEGIN IMMEDIATE")
@@ -55,10 +56,10 @@ def _rows(ledger: SqlLedger, bare: sqlite3.Connection, budget_s: float) -> list[
 
     def beat() -> None:
         with ledger.begin() as tx:
-            tx.beat("bench", at=1)
+            tx.beat("bench", at=next(beats))  # the same value again would change no page, and sync nothing
 
-    def accept(count: int) -> Callable[[], object]:
-        return lambda: enqueue([next(requests) for _ in range(count)], ledger, Policy(), clock, dice)
+    def accept(many: int) -> Callable[[], object]:
+        return lambda: enqueue([next(requests) for _ in range(many)], ledger, Policy(), clock, dice)
 
     def find() -> None:
         with ledger.read() as view:
