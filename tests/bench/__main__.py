@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from regtest.provision import ProvisionError
-from tests.bench import deciding, end_to_end, ledger, queue, report, signing, walker
+from tests.bench import bell, deciding, end_to_end, ledger, report, signing, walker
 from tests.bench.measure import Row
 
 _Run = Callable[[float], list[Row]]
@@ -20,7 +20,7 @@ SECTIONS: Final[dict[str, tuple[str, _Run, float]]] = {
     "exclusion": (deciding.EXCLUSION_TITLE, deciding.run_exclusion, 0.08),
     "signing": (signing.TITLE, signing.run, 0.10),
     "ledger": (ledger.TITLE, ledger.run, 0.07),
-    "queue": (queue.TITLE, queue.run, 0.05),
+    "queue": (bell.TITLE, bell.run, 0.05),
     "end_to_end": (end_to_end.TITLE, end_to_end.run, 0.30),
 }
 
