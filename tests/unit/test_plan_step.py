@@ -13,6 +13,7 @@ from withdrawals.core.model import BatchState, PlanState, TxOut, WithdrawalState
 from withdrawals.core.planning import PlanDecision, plan_batch
 from withdrawals.core.types import Feerate, Sats
 from withdrawals.steps import plan as plan_module
+from withdrawals.steps.init import top_up_scripts
 from withdrawals.steps.plan import PlanOutcome, plan
 from withdrawals.world import GATE_AGE_MAX_S
 
@@ -306,3 +307,16 @@ def test_a_cancelled_request_takes_its_unasked_batch_apart(bench: Bench) -> None
     assert second.id != first
     assert second.plans[0].withdrawal_ids == (other.id,)
     assert second.plans[0].prevouts == {coin}
+
+
+def test_without_a_change_script_the_queue_waits(bench: Bench) -> None:
+    """The sweeper, which derives more, is dead: nothing crashes, and all goes on once it is back."""
+    bench.fund()
+    bench.request()
+    with bench.ledger.begin() as tx:
+        while tx.count_unallocated(0, 1):
+            tx.allocate_script(0, 1)
+    assert bench.plan().waiting.startswith("no change script is left")
+    with bench.ledger.begin() as tx:
+        top_up_scripts(tx, bench.parts.watched_wallet)
+    assert bench.plan().batch_id is not None

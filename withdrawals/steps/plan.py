@@ -56,6 +56,8 @@ def plan(ledger: Ledger, fees: FeeSource, world: World, dice: Dice) -> PlanOutco
 
 
 def _plan_in(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, now: int) -> PlanOutcome:
+    if tx.count_unallocated(0, CHANGE_BRANCH) == 0:
+        return PlanOutcome(None, waiting="no change script is left to hand out: the sweeper derives more")
     queued = tx.list_withdrawals({WithdrawalState.QUEUED}, limit=QUEUE_LOOK_MAX)
     decision = _decide(tx, queued, batch_id, feerate, policy, now)
     for hold in decision.holds:
