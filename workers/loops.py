@@ -21,6 +21,8 @@ from workers.sweeper import sweep
 log = logging.getLogger("withdrawals.loops")
 
 T = TypeVar("T")
+ORPHAN_PATIENCE_S: Final = 10.0
+"""How long a process whose parent is gone may take to finish what it is doing."""
 POLL_S: Final = 1.0
 """How often the follower asks the node when nothing wakes it."""
 
@@ -50,14 +52,21 @@ class Stop:
         return self._event.is_set()
 
 
-def end_with_parent() -> None:
-    """End this process, in its own good time, when the process that started it is gone."""
-    parent = os.getppid()
+def end_with_parent(parent: int | None = None) -> None:
+    """End this process, in its own good time, when the process that started it is gone.
+
+    `parent`: its pid, as it knows it itself. None: whoever is the parent now, and then a parent that died while this
+    process was still loading is never missed.
+    """
+    expected = os.getppid() if parent is None else parent
 
     def watch_parent() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == expected:
             threading.Event().wait(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(ORPHAN_PATIENCE_S)
+        # Dying is safe at any point. Living on is not: an orphan would keep the journal locked.
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch_parent, name="parent-watch", daemon=True).start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def _look_after(child: _Child, config_path: Path) -> None:
         child.not_before = now + child.backoff_s
         child.process = None
     if child.process is None and now >= child.not_before:
-        command = [sys.executable, "-m", "withdrawals", "--config", str(config_path), *child.role, "--end-with-parent"]
+        until = f"--end-with-parent={os.getpid()}"
+        command = [sys.executable, "-m", "withdrawals", "--config", str(config_path), *child.role, until]
         child.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 -- our own program
         child.started_at = now
         log.info("%s runs as pid %d", child.name, child.process.pid)

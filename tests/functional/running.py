@@ -39,9 +39,13 @@ class Running:
         told = self.supervisor.output_path.read_text(encoding="utf-8", errors="replace")
         return {role: int(pid) for role, pid in _STARTED.findall(told)}
 
+    def wait_born(self) -> None:
+        """Wait until every role has a process, which is then still loading its program."""
+        wait_for(lambda: set(self.pids()) == set(ROLES), "every role to have a process")
+
     def wait_up(self) -> None:
         """Wait until every role has a process and both workers serve their queues."""
-        wait_for(lambda: set(self.pids()) == set(ROLES), "every role to have a process")
+        self.wait_born()
         path = self.supervisor.output_path
         wait_for(lambda: path.read_text(encoding="utf-8").count("serving the queue") >= 2, "both workers to serve")
 

@@ -77,6 +77,17 @@ def test_children_of_a_killed_supervisor_end_by_themselves(running: Running) -> 
     judge(world, began)
 
 
+def test_children_whose_supervisor_died_while_they_were_starting_end_too(
+    module_network: Network, make_world: Callable[..., World], bell: Valkey
+) -> None:
+    """They had not looked yet who their parent was. An orphan that lives on would keep the journal locked for ever."""
+    running = Running(make_world(module_network, redis_url=bell.url))
+    running.wait_born()
+    orphans = running.kill_supervisor_alone()
+    assert len(orphans) == len(ROLES)
+    wait_for(lambda: not any(map(is_running, orphans)), "the orphans to end")
+
+
 @pytest.mark.covers("P3", "I9")
 @pytest.mark.parametrize("moment", ["batch.signing", "attempt.accepted"])
 def test_a_power_cut_of_all_processes_at_once(running: Running, moment: str) -> None:

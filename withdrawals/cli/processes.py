@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from withdrawals.bootstrap import Parts
@@ -11,15 +13,23 @@ from workers.loops import Stop, end_with_parent, follow, sweep_forever
 from workers.queue import work
 from workers.supervise import run as supervise
 
+_WHOEVER_IT_IS: Final = 0
 _with_parent = click.option(
-    "--end-with-parent", is_flag=True, hidden=True, help="End when the process that started this one is gone."
+    "--end-with-parent",
+    "parent",
+    type=int,
+    is_flag=False,
+    flag_value=_WHOEVER_IT_IS,
+    metavar="[PID]",
+    hidden=True,
+    help="End when the process that started this one is gone; it gives its own pid.",
 )
 
 
-def _parts(context: Context, *, with_parent: bool) -> Parts:
+def _parts(context: Context, parent: int | None) -> Parts:
     set_up_logs()
-    if with_parent:
-        end_with_parent()
+    if parent is not None:
+        end_with_parent(parent or None)
     return Parts(context.config)
 
 
@@ -33,9 +43,9 @@ def _stop() -> Stop:
 @click.option("--queue", "queue_name", default="withdrawals", show_default=True, help="withdrawals, or sign.")
 @_with_parent
 @pass_context
-def work_command(context: Context, queue_name: str, *, end_with_parent: bool) -> None:
+def work_command(context: Context, queue_name: str, parent: int | None) -> None:
     """Serve one queue: plan and send (withdrawals), or sign (sign: the only process that opens the key file)."""
-    parts = _parts(context, with_parent=end_with_parent)
+    parts = _parts(context, parent)
     try:
         work(parts, queue_name)
     finally:
@@ -45,9 +55,9 @@ def work_command(context: Context, queue_name: str, *, end_with_parent: bool) ->
 @click.command("follow")
 @_with_parent
 @pass_context
-def follow_command(context: Context, *, end_with_parent: bool) -> None:
+def follow_command(context: Context, parent: int | None) -> None:
     """Follow the chain: blocks become facts, facts become states."""
-    parts = _parts(context, with_parent=end_with_parent)
+    parts = _parts(context, parent)
     try:
         follow(parts, _stop())
     finally:
@@ -57,9 +67,9 @@ def follow_command(context: Context, *, end_with_parent: bool) -> None:
 @click.command("sweep")
 @_with_parent
 @pass_context
-def sweep_command(context: Context, *, end_with_parent: bool) -> None:
+def sweep_command(context: Context, parent: int | None) -> None:
     """Ring for whatever waits in the ledger: what a lost bell costs is this interval."""
-    parts = _parts(context, with_parent=end_with_parent)
+    parts = _parts(context, parent)
     try:
         sweep_forever(parts, _stop())
     finally:
