@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.coin_selection import add_coins, fee_at, is_anchor, is_mature, usable_coins
-from withdrawals.core.exclusion import Exclusion, Intent, Known, ancestors_of, judge_exclusion
+from withdrawals.core.exclusion import Exclusion, Intent, Known, judge_exclusion
 from withdrawals.core.fees import MAX_VSIZE
 from withdrawals.core.limits import batch_reason_for, fee_reason_for
 from withdrawals.core.model import Coin, OwnScript, Plan, PlannedInput, PlannedOutput, TxOut, Withdrawal
@@ -151,12 +151,6 @@ def conflicting_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> 
         if proved and total:
             found.append(coin)
     return tuple(found)
-
-
-def displacers_of(intents: Sequence[Intent], known: Known) -> tuple[Intent, ...]:
-    """The intents themselves and what they descend from, once each: what a certificate must show the bytes of."""
-    found = {i.ntxid: i for intent in intents for i in (intent, *ancestors_of(intent, known).values())}
-    return tuple(found.values())
 
 
 def _spendable(coins: Sequence[Coin], tip_height: int) -> list[Coin]:
