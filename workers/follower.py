@@ -26,7 +26,6 @@ class Follower:
         self._parts = parts
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{parts.dice.hex(8)}"
         self._settle = settle_with(parts.config.policy, parts.clock)
-        self._at_tip = False
 
     def round(self) -> Watched | None:
         """Follow the node as far as it goes; None where another follower holds the lease or the world is not ready."""

@@ -142,13 +142,12 @@ def conflicting_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> 
     needed.
     """
     intents = {i.ntxid: i for intents in earlier.values() for i in intents}
-    total = len(intents)
     pays_all = {w: list(intents.values()) for w in list(earlier)[:1]}
     found = []
     for coin in coins:
         bare = Intent(_NOT_YET, frozenset({coin.outpoint}), frozenset(pays_all), sealed=True)
         proved = {p.against for p in judge_exclusion(bare, pays_all, known).proofs}
-        if proved and total:
+        if proved:
             found.append(coin)
     return tuple(found)
 
