@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -17,7 +18,7 @@ from withdrawals.steps.broadcast import attempts_to_send
 from workers.sweeper import RESENDABLE, rings_due
 
 _ROUND_TIMEOUT_S: Final = 60.0
-_END: Final = "--end-with-parent"
+_END: Final = f"--end-with-parent={os.getpid()}"
 _FAR_AHEAD_S: Final = 1 << 40
 """A resend interval that never ends: `rings_due` then names only what was never done."""
 
