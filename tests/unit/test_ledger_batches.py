@@ -123,7 +123,7 @@ def test_a_withdrawal_joins_no_second_lineage(ledger: SqlLedger, requests: list[
     with pytest.raises(UnknownId), ledger.begin() as tx:
         tx.insert_batch(THIRD, [requests[0].id], at=NOW, parent=batch_id(99))
     with pytest.raises(InvariantBroken), ledger.begin() as tx:
-        tx.insert_batch(THIRD, [], at=NOW)
+        tx.insert_batch(THIRD, [], at=NOW, parent=FIRST)
 
 
 def test_a_plan_pays_only_members_of_its_batch(ledger: SqlLedger, requests: list[Withdrawal]) -> None:

@@ -169,6 +169,16 @@ ROWS: dict[str, Row] = {
     "journal_head": {"id": 1, "head": digest("head")},
     "leases": {"name": "follower", "holder": "h", "epoch": 2, "expires_at": NOW},
     "heartbeats": {"name": "h", "at": NOW},
+    "explanations": {"ntxid": digest("foreign"), "wtxid": digest("wtxid"), "who": "ada", "why": "by hand", "at": NOW},
+    "foreign_outputs": {
+        "ntxid": digest("foreign"),
+        "vout": 0,
+        "script": b"s",
+        "sats": 1,
+        "ruling": "bound",
+        "withdrawal_id": "w-1",
+    },
+    "fences": {"batch_id": "b-1", "seq": 1, "who": "ada", "why": "the journal is gone", "at": NOW},
 }
 
 CHECKS: dict[str, Row] = {
@@ -183,6 +193,8 @@ CHECKS: dict[str, Row] = {
     "ck_withdrawals_batch": {"state": "queued", "batch_id": "b-1", "asked": False},
     "ck_plans_asked_at": {"state": "planned"},
     "ck_certificates_approved": {"approved_by": None},
+    "ck_foreign_outputs_bound": {"withdrawal_id": None},
+    "ck_foreign_outputs_ruling": {"ruling": "perhaps", "withdrawal_id": None},
     "ck_breaker_closed": {"closed_at": NOW, "closed_by": "ada", "closed_why": None},
 }
 
@@ -218,6 +230,8 @@ FORBIDDEN: dict[str, str] = {
     "tr_own_scripts_allocated_for_ever": "UPDATE own_scripts SET allocated = FALSE",
     "tr_breaker_body": "UPDATE breaker SET cause = 'harmless'",
     "tr_breaker_closed_at": "UPDATE breaker SET closed_at = NULL, closed_by = NULL, closed_why = NULL WHERE id = 2",
+    "tr_foreign_outputs_body": "UPDATE foreign_outputs SET sats = 2",
+    "tr_foreign_outputs_ruled": "UPDATE foreign_outputs SET ruling = 'open', withdrawal_id = NULL",
     "tr_leases_epoch": "UPDATE leases SET epoch = 1",
 }
 

@@ -92,4 +92,14 @@ GUARDS: Final[tuple[Guard, ...]] = (
     _body("breaker", "id", "cause", "detail", "opened_at"),
     _once("breaker", "closed_at"),
     Guard("tr_leases_epoch", "leases", "UPDATE", "NEW.epoch < OLD.epoch"),
+    *_kept("explanations", "foreign_outputs", "fences"),
+    *_fixed("explanations", "fences"),
+    _body("foreign_outputs", "ntxid", "vout", "script", "sats"),
+    Guard(
+        # What an operator said of an output he may not unsay: money was judged by it.
+        "tr_foreign_outputs_ruled",
+        "foreign_outputs",
+        "UPDATE",
+        "OLD.ruling <> 'open' AND (NEW.ruling <> OLD.ruling OR NEW.withdrawal_id <> OLD.withdrawal_id)",
+    ),
 )

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from withdrawals.errors import ConfigError, LedgerBusy
 from withdrawals.ledger.database import WRITES, Database, database_of
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration. Written down here so that opening a ledger need not load Alembic's scripts."""
 
 

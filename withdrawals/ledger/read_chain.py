@@ -15,6 +15,7 @@ from withdrawals.ledger.rows import coin_of, header_of, own_script_of, payment_o
 from withdrawals.ledger.schema import (
     ASKED,
     coins,
+    explanations,
     headers,
     own_scripts,
     payments,
@@ -122,7 +123,8 @@ class ChainReads(Session):
     def load_unexplained_spends(self) -> tuple[Spend, ...]:
         """Only spends of watched outpoints are stored, so one that no asked plan explains is somebody else's doing."""
         asked = select(plans.c.ntxid).where(plans.c.ntxid == spends.c.ntxid, plans.c.state.in_(ASKED))
-        query = select(spends).where(~asked.correlate(spends).exists())
+        said = select(explanations.c.ntxid).where(explanations.c.ntxid == spends.c.ntxid)
+        query = select(spends).where(~asked.correlate(spends).exists(), ~said.correlate(spends).exists())
         return self._load_spends(query.order_by(spends.c.height, spends.c.txid, spends.c.vin))
 
     def load_payments(self, withdrawal_ids: Collection[WithdrawalId]) -> tuple[Payment, ...]:

@@ -15,19 +15,21 @@ from withdrawals.ledger.database import WRITES, Database
 from withdrawals.ledger.digest import digest_of
 from withdrawals.ledger.read_batches import BatchReads
 from withdrawals.ledger.read_chain import ChainReads
+from withdrawals.ledger.read_recovery import RecoveryReads
 from withdrawals.ledger.read_requests import RequestReads
 from withdrawals.ledger.read_story import StoryReads
 from withdrawals.ledger.write_batches import BatchWrites
 from withdrawals.ledger.write_chain import ChainWrites
+from withdrawals.ledger.write_recovery import RecoveryWrites
 from withdrawals.ledger.write_requests import RequestWrites
 from withdrawals.ledger.write_story import StoryWrites
 
 
-class SqlView(RequestReads, BatchReads, ChainReads, StoryReads):
+class SqlView(RequestReads, BatchReads, ChainReads, StoryReads, RecoveryReads):
     """`ports.LedgerView` over one snapshot."""
 
 
-class SqlTx(RequestWrites, BatchWrites, ChainWrites, StoryWrites, SqlView):
+class SqlTx(RequestWrites, BatchWrites, ChainWrites, StoryWrites, RecoveryWrites, SqlView):
     """`ports.LedgerTx` over one write transaction."""
 
 

@@ -43,7 +43,10 @@ class BatchWrites(Writing):
         at: int,
         parent: BatchId | None = None,
     ) -> None:
-        """Also moves the withdrawals into it: state batched. They must be free, or of the parent's lineage."""
+        """Also moves the withdrawals into it: state batched. They must be free, or of the parent's lineage.
+
+        Without withdrawals it is a fence, which spends coins and pays nobody.
+        """
         lineage, generation = batch_id, 1
         if parent is not None:
             row = self._first(select(batches.c.lineage, batches.c.generation).where(batches.c.id == parent))
@@ -210,7 +213,7 @@ class BatchWrites(Writing):
         self._insert(transactions, [row])
 
     def _ensure_joinable(self, withdrawal_ids: Sequence[WithdrawalId], lineage: BatchId | None) -> None:
-        ensure(withdrawal_ids, "a batch pays somebody")
+        ensure(withdrawal_ids or lineage is None, "a re-issue pays somebody")
         found = 0
         for ids in chunks(withdrawal_ids):
             query = (

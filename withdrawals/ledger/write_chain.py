@@ -69,6 +69,12 @@ class ChainWrites(Writing, ChainReads):
         for facts in (schema.payments, schema.spends, schema.coins, headers):
             self._run(delete(facts).where(facts.c.height > to.height))
 
+    def save_payments(self, payments: Sequence[Payment]) -> None:
+        """Each stands in a block of the followed chain, which its reference to the header sees to."""
+        known = {(p.block.hash, p.txid, p.vout) for p in self.load_payments([p.withdrawal_id for p in payments])}
+        fresh = [p for p in payments if (p.block.hash, p.txid, p.vout) not in known]
+        self._insert(schema.payments, [row_of_payment(p) for p in fresh])
+
     def insert_own_scripts(self, scripts: Sequence[OwnScript]) -> None:
         """Not handed out yet."""
         self._insert(own_scripts, [row_of_own_script(own) for own in scripts])

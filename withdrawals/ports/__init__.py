@@ -5,8 +5,17 @@ signer holds the keys and their journal. No node or signer call is ever made ins
 """
 
 from withdrawals.ports.ledger import Ledger, LedgerTx
-from withdrawals.ports.node import Broadcaster, ChainSource, FeeSource, NodeTip, SendResult, Sent
-from withdrawals.ports.reads import Certificate, GateRow, Heartbeat, LedgerView, StateCount
+from withdrawals.ports.node import (
+    Broadcaster,
+    ChainSource,
+    FeeSource,
+    NodeTip,
+    SendResult,
+    Sent,
+    UnspentOutput,
+    UnspentScan,
+)
+from withdrawals.ports.reads import Certificate, Explanation, GateRow, Heartbeat, LedgerView, StateCount
 from withdrawals.ports.runtime import Bell, Clock, Dice, Progress, unseen
 from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, SigningOrder, Verifier
 
@@ -18,6 +27,7 @@ __all__ = [
     "ChainSource",
     "Clock",
     "Dice",
+    "Explanation",
     "FeeSource",
     "GateRow",
     "Heartbeat",
@@ -32,6 +42,8 @@ __all__ = [
     "Signer",
     "SigningOrder",
     "StateCount",
+    "UnspentOutput",
+    "UnspentScan",
     "Verifier",
     "unseen",
 ]

@@ -11,6 +11,7 @@ from withdrawals.ports.reads import Certificate, GateRow, LedgerView
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from withdrawals.core.foreign import ForeignOutput
     from withdrawals.core.model import (
         Attempt,
         BatchState,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         Withdrawal,
         WithdrawalState,
     )
-    from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, WithdrawalId, Wtxid
+    from withdrawals.core.types import BatchId, BlockHash, BlockRef, Ntxid, OutPoint, WithdrawalId, Wtxid
 
 
 class LedgerTx(LedgerView, Protocol):
@@ -69,6 +70,7 @@ class LedgerTx(LedgerView, Protocol):
         """A new batch in state planned; with a parent it continues that batch's lineage as the next generation.
 
         Also moves the withdrawals into it (state batched). They must be in no batch, or in the parent's lineage.
+        Without withdrawals it is a fence.
         """
 
     def insert_certificate(self, batch_id: BatchId, certificate: Certificate) -> None:
@@ -124,6 +126,18 @@ class LedgerTx(LedgerView, Protocol):
 
     def retreat_tip(self, to: BlockRef, *, old_tip: BlockHash, epoch: int) -> None:
         """Delete every fact above `to` (headers, coins, spends, payments), nothing else. Raises as advance_tip does."""
+
+    def save_payments(self, payments: Sequence[Payment]) -> None:
+        """Facts that an operator's word added to a block of the followed chain; those already there are left."""
+
+    def save_explanation(self, ntxid: Ntxid, wtxid: Wtxid, *, at: int, who: str, why: str) -> None:
+        """An operator explains somebody else's spend; said once, it stays."""
+
+    def save_rulings(self, outputs: Sequence[ForeignOutput]) -> None:
+        """His rulings on its outputs. What was open may be ruled on later; what was ruled on stays."""
+
+    def insert_fence(self, batch_id: BatchId, *, at: int, who: str, why: str) -> None:
+        """From now on every plan must descend from this batch, which spends every coin of ours and pays nobody."""
 
     def insert_own_scripts(self, scripts: Sequence[OwnScript]) -> None:
         """Watch these new scripts from now on; none is handed out yet."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from withdrawals.core.model import Header
-    from withdrawals.core.types import BlockHash, BlockRef, Feerate, OutPoint, Wtxid
+    from withdrawals.core.types import BlockHash, BlockRef, Feerate, OutPoint, Sats, ScriptPubKey, Wtxid
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,24 @@ class NodeTip:
     initial_block_download: bool
     """Latches to false and proves nothing; shown to people only."""
     peers: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnspentOutput:
+    """An output in the UTXO set of the node's chain, and the height of its block."""
+
+    script: ScriptPubKey
+    sats: Sats
+    height: int
+    coinbase: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnspentScan:
+    """What a node's UTXO set held of a wallet when `block` was its tip. The mempool has no say in it."""
+
+    block: BlockRef
+    outputs: Mapping[OutPoint, UnspentOutput]
 
 
 class ChainSource(Protocol):
@@ -43,6 +61,12 @@ class ChainSource(Protocol):
 
     def fetch_mempool_spenders(self, outpoints: Collection[OutPoint]) -> Mapping[OutPoint, bytes]:
         """Raw bytes of the mempool transaction that spends each outpoint; missing: the mempool shows none."""
+
+    def fetch_unspent(self, descriptors: Sequence[str], *, index_max: int) -> UnspentScan:
+        """Every unspent output of these public descriptors, at indices 0 to `index_max`, whoever made it.
+
+        Reads the node's whole UTXO set, which takes minutes on mainnet. Raises ScanInProgress while another scan runs.
+        """
 
 
 class Sent(StrEnum):

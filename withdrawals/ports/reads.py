@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from withdrawals.core.foreign import ForeignOutput
     from withdrawals.core.model import (
         Attempt,
         Batch,
@@ -78,6 +79,20 @@ class Certificate:
     """It rests on depth and on an operator's word, not on exclusion."""
     approved_by: str | None
     issued_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an operator said of somebody else's spend of our coins, in whatever encoding."""
+
+    ntxid: Ntxid
+    wtxid: Wtxid
+    """The bytes that he looked at."""
+    who: str
+    why: str
+    at: int
+    outputs: tuple[ForeignOutput, ...]
+    """His rulings, by output index."""
 
 
 class LedgerView(Protocol):
@@ -188,7 +203,19 @@ class LedgerView(Protocol):
         """Stored transactions whose txid, wtxid or ntxid is `any_id`."""
 
     def load_unexplained_spends(self) -> tuple[Spend, ...]:
-        """Spends of outpoints that were coins of ours, by a transaction with the ntxid of no plan ever asked."""
+        """Spends of outpoints that were coins of ours, by the ntxid of no plan ever asked and of nothing explained."""
+
+    def find_explanation(self, ntxid: Ntxid) -> Explanation | None:
+        """What an operator said of this foreign transaction; None if nobody did."""
+
+    def load_explained(self) -> tuple[TxView, ...]:
+        """Every explained foreign transaction, in every encoding we hold."""
+
+    def find_open_outputs(self, scripts: Collection[ScriptPubKey]) -> tuple[ForeignOutput, ...]:
+        """Outputs of explained transactions to one of these scripts that nobody has ruled on."""
+
+    def load_fences(self) -> tuple[BatchId, ...]:
+        """The batches that fenced off whatever was forgotten, oldest first; only the last counts."""
 
     def load_events(self, after_seq: int = 0, *, limit: int = 1_000) -> tuple[Event, ...]:
         """The events after this number, oldest first, without gaps."""

@@ -35,6 +35,7 @@ from withdrawals.ledger.schema.deeds import (
     reservations,
     withdrawals,
 )
+from withdrawals.ledger.schema.recovery import explanations, fences, foreign_outputs
 from withdrawals.ledger.schema.story import (
     breaker,
     certificate_displacers,
@@ -47,10 +48,11 @@ from withdrawals.ledger.schema.story import (
     leases,
     pause,
 )
-from withdrawals.ledger.schema.words import ASKED, SEEN_AS, SEEN_IN, metadata
+from withdrawals.ledger.schema.words import ASKED, RULINGS, SEEN_AS, SEEN_IN, metadata
 
 __all__ = [
     "ASKED",
+    "RULINGS",
     "SEEN_AS",
     "SEEN_IN",
     "attempts",
@@ -61,6 +63,9 @@ __all__ = [
     "certificates",
     "coins",
     "events",
+    "explanations",
+    "fences",
+    "foreign_outputs",
     "gate",
     "headers",
     "heartbeats",

@@ -37,6 +37,9 @@ ASKED: Final = tuple(str(s) for s in (PlanState.SIGNING, PlanState.SIGNED, PlanS
 """States of a plan that was ever shown to a signer: it counts as signed for ever (I2)."""
 SEEN_AS: Final = ("signed", "block", "mempool")
 """How the bytes of a transaction first came to us."""
+RULINGS: Final = ("open", "bound", "other")
+"""What an operator said of an output of somebody else's transaction: nothing, that it pays a withdrawal, that it does
+not."""
 SEEN_IN: Final = ("block", "mempool")
 """Where somebody else than us has shown a transaction."""
 
