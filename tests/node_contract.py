@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from tests.unit.signing_orders import wallet
 from withdrawals.core.blockscan import scan_block
 from withdrawals.core.tx import view_of
-from withdrawals.core.types import Feerate, OutPoint, Txid
-from withdrawals.ports import ChainSource, SendResult, Sent
+from withdrawals.core.types import Feerate, OutPoint, Sats, ScriptPubKey, Txid
+from withdrawals.ports import ChainSource, SendResult, Sent, UnspentOutput, UnspentScan
 
 CAP = Feerate(500_000)
 FEE_SATS = 1_000
@@ -23,6 +24,9 @@ class Lab(Protocol):
 
     def coin(self) -> OutPoint:
         """A fresh coin in a block that somebody can spend."""
+
+    def pay(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
+        """Somebody pays these amounts to these scripts, in the next block."""
 
     def spend(self, coin: OutPoint, *, fee_sats: int = FEE_SATS) -> bytes:
         """A valid transaction that spends it; another fee makes another transaction."""
@@ -119,6 +123,23 @@ def nobody_spends_what_is_not_there(lab: Lab) -> None:
     assert lab.chain.fetch_mempool_spenders([ghost]) == {}
 
 
+def the_utxo_set_is_read_by_descriptor(lab: Lab) -> None:
+    """Every kind of script of ours, both branches, up to the last index that was asked for."""
+    hot = wallet()
+    ours = [hot.own_scripts(w, branch, index, 1)[0].script for w in range(4) for branch, index in ((0, 7), (1, 0))]
+    late = hot.own_scripts(0, 0, 8, 1)[0].script
+    paid = lab.pay(*[(script, 50_000 + n) for n, script in enumerate(ours)], (late, 70_000))
+    block = lab.chain.fetch_tip().block
+    expected = {
+        o: UnspentOutput(script, Sats(50_000 + n), block.height, coinbase=False)
+        for n, (o, script) in enumerate(zip(paid, ours, strict=False))
+    }
+    assert lab.chain.fetch_unspent(hot.descriptors, index_max=7) == UnspentScan(block, expected)
+    first = {o: out for o, out in expected.items() if out.script in ours[:2]}
+    assert lab.chain.fetch_unspent(hot.descriptors[:1], index_max=7).outputs == first
+    assert paid[-1] in lab.chain.fetch_unspent(hot.descriptors, index_max=8).outputs
+
+
 FACTS: Final[tuple[Callable[[Lab], None], ...]] = (
     a_block_moves_the_tip_by_one,
     a_block_holds_what_was_mined,
@@ -127,4 +148,5 @@ FACTS: Final[tuple[Callable[[Lab], None], ...]] = (
     our_own_cap_is_refused_first,
     a_reorg_gives_transactions_back,
     nobody_spends_what_is_not_there,
+    the_utxo_set_is_read_by_descriptor,
 )

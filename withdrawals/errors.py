@@ -16,6 +16,7 @@
     |-- WorldError                     the world is not as it must be; nothing was done, try later or call ops
     |   |-- NodeUnavailable            node_unavailable: no connection, or not ready
     |   |-- NodeRejected               node_rejected: the node answered with an error that we understand
+    |   |-- ScanInProgress             scan_in_progress: the node reads its UTXO set for somebody else
     |   |-- OutcomeUnknown             outcome_unknown: the call may have taken effect
     |   |-- WrongChain                 wrong_chain: not the identity that `init` recorded
     |   |-- GateClosed                 gate_closed: the world gate refuses (I6)
@@ -207,6 +208,12 @@ class NodeRejected(WorldError):
     def __init__(self, method: str, rpc_code: int, rpc_message: str) -> None:
         self.method, self.rpc_code, self.rpc_message = method, rpc_code, rpc_message
         super().__init__(f"{method}: node says {rpc_code}: {rpc_message}")
+
+
+class ScanInProgress(WorldError):
+    """The node is scanning its UTXO set already, and does one scan at a time. The call had no effect."""
+
+    code = "scan_in_progress"
 
 
 class OutcomeUnknown(WorldError):

@@ -9,7 +9,7 @@ import pytest
 from regtest.network import Network
 from tests.functional.node_payments import confirmed_coin, signed
 from tests.node_contract import CAP, FACTS, FEE_SATS, Lab
-from withdrawals.core.types import Feerate, OutPoint
+from withdrawals.core.types import Feerate, OutPoint, ScriptPubKey, Txid
 from withdrawals.node.broadcast import NodeBroadcaster
 from withdrawals.node.chain import NodeChain
 from withdrawals.node.rpc import NodeRpc
@@ -24,6 +24,10 @@ class RealLab:
 
     def coin(self) -> OutPoint:
         return confirmed_coin(self.network)
+
+    def pay(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
+        funded = self.network.fund_many([(script.hex(), sats) for script, sats in outputs])
+        return tuple(OutPoint(Txid(paid.txid), paid.vout) for paid in funded)
 
     def spend(self, coin: OutPoint, *, fee_sats: int = FEE_SATS) -> bytes:
         return signed(self.network, [coin], fee_sats=fee_sats)

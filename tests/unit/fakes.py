@@ -11,6 +11,8 @@ import hashlib
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 
 from withdrawals.core.model import Header, TxOut, TxView
 from withdrawals.core.tx import InputSignature, hash256, script_of, unsigned_tx, view_of, vsize_of, with_signatures
@@ -19,6 +21,7 @@ from withdrawals.core.types import (
     BlockHash,
     BlockRef,
     Feerate,
+    Network,
     OutPoint,
     Sats,
     ScriptKind,
@@ -26,8 +29,9 @@ from withdrawals.core.types import (
     Txid,
     Wtxid,
 )
-from withdrawals.errors import NodeRejected, NodeUnavailable
-from withdrawals.ports import NodeTip, SendResult, Sent
+from withdrawals.errors import NodeRejected, NodeUnavailable, ScanInProgress
+from withdrawals.ports import NodeTip, SendResult, Sent, UnspentOutput, UnspentScan
+from withdrawals.signing.descriptors import BRANCHES, parse_wallet
 
 START = 1_700_000_000
 BLOCK_S = 600
@@ -99,6 +103,14 @@ def customer_script(number: int) -> ScriptPubKey:
     return script_of(ScriptKind.P2WPKH, hashlib.sha256(f"customer {number}".encode()).digest()[:20])
 
 
+@cache
+def _scripts_of(descriptors: tuple[str, ...], index_max: int) -> frozenset[ScriptPubKey]:
+    """Every script of these descriptors up to this index, both branches."""
+    wallet = parse_wallet(descriptors, Network.REGTEST)
+    branches = product(range(len(descriptors)), range(BRANCHES))
+    return frozenset(own.script for w, b in branches for own in wallet.own_scripts(w, b, 0, index_max + 1))
+
+
 @dataclass
 class FakeNode:
     """`ChainSource`, `Broadcaster` and `FeeSource` over a chain of its own. Mining moves the clock by ten minutes."""
@@ -111,6 +123,8 @@ class FakeNode:
     peers: int = 8
     down: str = ""
     """Why the node cannot be reached; empty: it can."""
+    scanning: bool = False
+    """Somebody else's scan of the UTXO set is under way."""
     lose_replies: bool = False
     """Sends take effect, and nobody hears the answer."""
     mempool: dict[Txid, TxView] = field(default_factory=dict)
@@ -221,6 +235,24 @@ class FakeNode:
     def fetch_mempool_spenders(self, outpoints: Collection[OutPoint]) -> Mapping[OutPoint, bytes]:
         self._answer()
         return {o: tx.raw for tx in self.mempool.values() for o in tx.prevouts if o in set(outpoints)}
+
+    def fetch_unspent(self, descriptors: Sequence[str], *, index_max: int) -> UnspentScan:
+        self._answer()
+        if self.scanning:
+            raise ScanInProgress("scantxoutset: the node says: Scan already in progress")
+        ours = _scripts_of(tuple(descriptors), index_max)
+        made: dict[OutPoint, tuple[int, bool]] = {
+            OutPoint(tx.txid, vout): (block.header.height, place == 0)
+            for block in self._chain
+            for place, tx in enumerate(block.txs)
+            for vout in range(len(tx.outputs))
+        }
+        found = {
+            o: UnspentOutput(out.script, out.sats, made[o][0], coinbase=made[o][1])
+            for o, out in self.unspent().items()
+            if out.script in ours
+        }
+        return UnspentScan(self._chain[-1].ref, found)
 
     def fetch_feerate(self, target_blocks: int) -> Feerate | None:
         self._answer()

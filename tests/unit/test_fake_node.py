@@ -9,7 +9,7 @@ import pytest
 from tests.node_contract import CAP, FACTS, FEE_SATS, Lab
 from tests.unit.fakes import FakeClock, FakeNode, customer_script, stranger
 from withdrawals.core.model import TxOut
-from withdrawals.core.types import Feerate, OutPoint, Sats
+from withdrawals.core.types import Feerate, OutPoint, Sats, ScriptPubKey
 from withdrawals.ports import SendResult
 
 
@@ -23,6 +23,11 @@ class FakeLab:
         (coin,) = self.chain.deposit((customer_script(1), 1_000_000))
         self.mine()
         return coin
+
+    def pay(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
+        paid = self.chain.deposit(*outputs)
+        self.mine()
+        return paid
 
     def spend(self, coin: OutPoint, *, fee_sats: int = FEE_SATS) -> bytes:
         return stranger([coin], [TxOut(customer_script(2), Sats(self.chain.unspent()[coin].sats - fee_sats))])

@@ -100,6 +100,10 @@ class Answer:
                 return sats
         return self._wrong(key, value, "an amount in BTC")
 
+    def part(self, key: str) -> Answer:
+        """A field as an answer of its own."""
+        return Answer(self.method, self._field(key))
+
     def items(self) -> list[Answer]:
         """The answer as a list."""
         if isinstance(self.value, list):

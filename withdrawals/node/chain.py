@@ -12,7 +12,8 @@ from withdrawals.core.types import BlockHash, BlockRef, OutPoint, Txid
 from withdrawals.errors import ConfigError, NodeRejected, ensure
 from withdrawals.node.answers import Answer, Json, accepted, nonsense
 from withdrawals.node.rpc import NodeRpc
-from withdrawals.ports import NodeTip
+from withdrawals.node.scanning import scan_unspent
+from withdrawals.ports import NodeTip, UnspentScan
 
 Item = TypeVar("Item")
 
@@ -96,6 +97,10 @@ class NodeChain:
             if not wanted:
                 break
         return spenders
+
+    def fetch_unspent(self, descriptors: Sequence[str], *, index_max: int) -> UnspentScan:
+        """Every unspent output of these descriptors in the node's UTXO set. See `scanning.scan_unspent`."""
+        return scan_unspent(self._rpc, descriptors, index_max=index_max)
 
     def _fetch_spender_names(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Txid]:
         """Which mempool transaction spends each outpoint. The node may answer in another order than it was asked."""

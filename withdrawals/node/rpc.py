@@ -114,10 +114,21 @@ class StrictRPC(BitcoinRPC):  # type: ignore[misc] # the package ships no types
         self._credentials = Credentials(address)
         self._timeout_s = timeout_s
 
-    async def acall(self, method: str, params: Sequence[object], **options: Any) -> Json:  # noqa: ANN401 - as inherited
-        """The result of one call; `options` go to httpx. Raises NodeRejected, NodeUnavailable, OutcomeUnknown."""
+    async def acall(
+        self,
+        method: str,
+        params: Sequence[object],
+        *,
+        timeout_s: float | None = None,
+        **options: Any,  # noqa: ANN401 - as inherited
+    ) -> Json:
+        """The result of one call; `options` go to httpx. Raises NodeRejected, NodeUnavailable, OutcomeUnknown.
+
+        `timeout_s`: how long this one call may take; None: as long as any.
+        """
         exchange, request = _Exchange(method, writes=method not in READS), self._request(method, params)
-        reply = await self._post(exchange, request, options)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        reply = await self._post(exchange, request, options, limit_s)
         answer = _answer_of(exchange, request, reply)
         if isinstance(answer, NodeRejected):
             raise answer
@@ -130,7 +141,7 @@ class StrictRPC(BitcoinRPC):  # type: ignore[misc] # the package ships no types
             return []
         exchange = _Exchange(f"batch of {len(calls)} from {calls[0][0]}", writes=False)
         requests = [self._request(method, params) for method, params in calls]
-        reply = await self._post(exchange, requests, {})
+        reply = await self._post(exchange, requests, {}, self._timeout_s)
         if not isinstance(reply, list):
             raise exchange.silence(f"a batch was answered by {_shown(reply)}")
         by_id = {str(item.get("id")): item for item in reply if isinstance(item, dict)}
@@ -141,17 +152,20 @@ class StrictRPC(BitcoinRPC):  # type: ignore[misc] # the package ships no types
     def _request(self, method: str, params: Sequence[object]) -> dict[str, object]:
         return {"jsonrpc": "2.0", "id": self._counter(), "method": method, "params": list(params)}
 
-    async def _post(self, exchange: _Exchange, body: object, options: Mapping[str, Any]) -> Json:
+    async def _post(self, exchange: _Exchange, body: object, options: Mapping[str, Any], limit_s: float) -> Json:
         content = json_bytes(body)
+        usual = self.client.timeout
+        timeout = httpx.Timeout(limit_s, connect=usual.connect, pool=usual.pool)
         for tries_left in reversed(range(_TRIES)):
             login = self._credentials.current()
             exchange.sending = False
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(limit_s):
                     response = await self.client.post(
                         self.url,
                         content=content,
                         auth=httpx.BasicAuth(login.user, login.password),
+                        timeout=timeout,
                         extensions={"trace": exchange.trace},
                         **options,
                     )
@@ -229,6 +243,7 @@ class NodeRpc:
         self._address = parse_address(url, cookie=cookie, user=user, password=password)
         # Each of the two tries is limited by itself; this one is for a loop that does not answer at all.
         self._patience_s = _TRIES * timeout_s + connect_timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._process: PerProcess[StrictRPC] = PerProcess(
             partial(
                 StrictRPC,
@@ -246,10 +261,14 @@ class NodeRpc:
         """Where the node is, without the login."""
         return self._address.url
 
-    def call(self, method: str, *params: object) -> Json:
-        """The result of one call. Raises NodeRejected, NodeUnavailable, OutcomeUnknown."""
+    def call(self, method: str, *params: object, timeout_s: float | None = None) -> Json:
+        """The result of one call. Raises NodeRejected, NodeUnavailable, OutcomeUnknown.
+
+        `timeout_s`: how long this one may take, where that is not what any other may.
+        """
+        patience_s = self._patience_s if timeout_s is None else _TRIES * timeout_s + self._connect_timeout_s
         try:
-            return self._process.run(lambda rpc: rpc.acall(method, params), self._patience_s)
+            return self._process.run(lambda rpc: rpc.acall(method, params, timeout_s=timeout_s), patience_s)
         except (concurrent.futures.CancelledError, TimeoutError) as error:
             raise _Exchange(method, writes=method not in READS, sending=True).silence("given up on our side") from error
 
