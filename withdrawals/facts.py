@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from withdrawals.core.model import Batch, Withdrawal
 from withdrawals.core.settlement import ChainFacts
+from withdrawals.core.types import Ntxid, OutPoint
 from withdrawals.ports import LedgerView
 
 
 def load_facts(view: LedgerView, batch: Batch) -> ChainFacts:
     """What the followed chain says about this batch, now."""
     tip = view.load_tip()
-    outpoints = {o for p in batch.plans for o in p.prevouts}
+    payers = {} if batch.plans else _bound_payers(view, batch)
+    outpoints = {o for p in batch.plans for o in p.prevouts}.union(*payers.values())
     spends = view.load_spends(outpoints)
     alive = view.load_coins(outpoints).keys() - spends.keys()
     payments = view.load_payments([w.id for w in batch.withdrawals])
     seen = {a.ntxid for a in batch.attempts if a.accepted_at is not None}
     seen |= {p.ntxid for p in batch.plans if p.asked and view.was_seen(p.ntxid)}
-    return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen)
+    return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen, payers)
+
+
+def _bound_payers(view: LedgerView, batch: Batch) -> dict[Ntxid, frozenset[OutPoint]]:
+    """Of a batch that no plan of ours ever paid: who pays it, on an operator's word."""
+    payers = view.load_seen_payers([w.id for w in batch.withdrawals])
+    return {tx.ntxid: frozenset(tx.prevouts) for seen in payers.values() for tx in seen}
 
 
 def unpaid_of(view: LedgerView, batch: Batch) -> tuple[Withdrawal, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
+from withdrawals.core.foreign import Ruling
 from withdrawals.core.lint import sighash_all_everywhere
 from withdrawals.core.model import Plan, PlanState, TxView
 from withdrawals.core.policy import Policy
@@ -48,6 +49,10 @@ def load_history(
     seen = {tx.wtxid: tx for txs in payers.values() for tx in txs}
     start = set(prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
     ancestors = load_ancestors(view, start, policy)
+    at_stake = (start - set(prevouts)).union(*(tx.prevouts for tx in ancestors.values()))
+    displacers = {spend.txid for spend in view.load_spends(at_stake).values()} - ancestors.keys()
+    if displacers & {o.txid for o in start}:
+        ancestors = load_ancestors(view, start, policy, always=displacers)
     known = _intents_of(view, ancestors, asked, payers)
     earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in withdrawal_ids}
     for other in asked:
@@ -90,10 +95,13 @@ def load_own_change(view: LedgerView, plan: Plan) -> frozenset[ScriptPubKey]:
     return frozenset(script for script in change if view.find_own_script(script) is not None)
 
 
-def load_ancestors(view: LedgerView, outpoints: Collection[OutPoint], policy: Policy) -> dict[Txid, TxView]:
+def load_ancestors(
+    view: LedgerView, outpoints: Collection[OutPoint], policy: Policy, *, always: Collection[Txid] = ()
+) -> dict[Txid, TxView]:
     """Every stored transaction that these outpoints descend from, back to coins that no followed reorg can reach.
 
-    What lies `reorg_safety_depth` deep is where ancestry ends: the follower never follows a reorg of that depth.
+    What lies `reorg_safety_depth` deep is where ancestry ends: the follower never follows a reorg of that depth. But a
+    transaction in `always` is taken in at any depth: it took a coin of an earlier attempt, and so proves something.
     """
     tip = view.load_tip()
     height = tip.height if tip is not None else 0
@@ -102,6 +110,7 @@ def load_ancestors(view: LedgerView, outpoints: Collection[OutPoint], policy: Po
     while frontier:
         coins = view.load_coins(frontier)
         deep = {o for o, coin in coins.items() if coin.depth(height) >= policy.reorg_safety_depth}
+        deep = {o for o in deep if o.txid not in always}
         txids = {o.txid for o in frontier - deep} - found.keys()
         parents = {tx.txid: tx for tx in view.load_transactions(txids)}
         found.update(parents)
@@ -132,13 +141,19 @@ def _spent_scripts(view: LedgerView, tx: TxView) -> list[bytes | None]:
 
 
 def load_plans_touched(view: LedgerView, spender: TxView) -> tuple[Plan, ...]:
-    """Every plan ever asked that `spender` may equal or displace, or that descends from an encoding of it."""
+    """Every plan ever asked that `spender` may equal or displace, or that descends from an encoding of it.
+
+    What it displaces may be somebody else's spend, and plans may be built on that one's outputs: an explained one's.
+    """
     found: dict[tuple[str, int], Plan] = {}
+    strangers = [tx for tx in view.load_explained() if tx.ntxid != spender.ntxid]
     frontier = set(spender.prevouts) | _outputs_of([spender, *view.find_transaction(spender.ntxid)])
     while frontier:
         fresh = [p for p in view.load_plans_spending(frontier) if (p.batch_id, p.number) not in found]
         found.update({(p.batch_id, p.number): p for p in fresh})
-        frontier = _outputs_of([tx for p in fresh for tx in view.find_transaction(p.ntxid)])
+        met = [tx for tx in strangers if frontier & set(tx.prevouts)]
+        strangers = [tx for tx in strangers if tx not in met]
+        frontier = _outputs_of([*(tx for p in fresh for tx in view.find_transaction(p.ntxid)), *met])
     return tuple(found.values())
 
 
@@ -151,6 +166,7 @@ def attribute_spender(
 ) -> Attribution:
     """Which withdrawals a transaction in the next block pays, given everything we ever asked and what is paid already.
 
+    An operator's ruling on an output goes before the rules, which never see that output.
     `paid_in_block`: what transactions before it in the same block pay, which the ledger does not hold yet.
     """
     plans = load_plans_touched(view, spender)
@@ -158,4 +174,9 @@ def attribute_spender(
     already = {p.withdrawal_id for p in view.load_payments(ids)}.union(paid_in_block)
     ancestors = load_ancestors(view, {o for p in plans for o in p.prevouts}, policy)
     known: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
-    return attribute(spender, plans, view.load_withdrawals(ids), already, known)
+    said = view.find_explanation(spender.ntxid)
+    ruled = {o.vout: o.withdrawal_id for o in (said.outputs if said else ()) if o.ruling is not Ruling.OPEN}
+    bound = tuple((vout, w) for vout, w in ruled.items() if w is not None)
+    already |= {w for _, w in bound}
+    found = attribute(spender, plans, view.load_withdrawals(ids), already, known, ruled=ruled)
+    return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=found.by_plan)

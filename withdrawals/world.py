@@ -75,6 +75,7 @@ class World:
             unknown = [
                 tx for tx in spenders.values() if not any(tx.wtxid == k.wtxid for k in view.find_transaction(tx.wtxid))
             ]
+            asked |= {tx.ntxid for tx in view.load_explained()}
         strangers = tuple(sorted(o for o, spender in spenders.items() if spender.ntxid not in asked))
         if unknown or strangers:
             self._keep_sightings(unknown, {o: spenders[o] for o in strangers})

@@ -46,7 +46,8 @@ class WithdrawalEvent(StrEnum):
     UNBATCH = "unbatch"
     """Its batch was abandoned before any signer saw it."""
     ADOPT = "adopt"
-    """The keys' journal shows that a plan paying it was asked, although this ledger did not know (I12)."""
+    """The keys' journal shows that a plan paying it was asked, although this ledger did not know (I12); or an operator
+    bound somebody else's payment to it."""
     REISSUE = "reissue"
     """A new generation of its lineage was planned for it."""
 
@@ -75,6 +76,8 @@ class BatchEvent(StrEnum):
     REISSUE = "reissue"
     """A next generation was planned for those still unpaid."""
     ABANDON = "abandon"
+    ADOPT = "adopt"
+    """Somebody else's payment was bound to it by an operator: it has no plan, and is out there all the same."""
 
     ACCEPTED = "accepted"
     SEEN_IN_BLOCK = "seen_in_block"
@@ -137,6 +140,7 @@ BATCH: Final[Mapping[BatchState, Mapping[BatchEvent, BatchState]]] = {
     _B.PLANNED: {
         _BE.ASK: _B.SIGNING,
         _BE.ABANDON: _B.ABANDONED,
+        _BE.ADOPT: _B.BROADCAST,
         _BE.SEEN_IN_BLOCK: _B.CONFIRMED,
         _BE.SEEN_BURIED: _B.FINAL,
     },

@@ -8,7 +8,7 @@ payment by deleting rows, with no special code (I3).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from withdrawals.core.model import Batch, BatchState, Payment, Plan, PlanState, Spend, WithdrawalState
 from withdrawals.core.policy import Policy
@@ -20,7 +20,9 @@ class ChainFacts:
     """What the followed chain says about one batch.
 
     `spends` and `alive` speak of the outpoints of every plan of the batch: spent on the chain, or there and unspent.
-    `seen` holds the ntxids of the batch's plans that a block or a node's mempool ever showed.
+    `seen` holds the ntxids of the batch's plans that a block or a node's mempool ever showed. `payers`: where the batch
+    has no plan, somebody else's payments that an operator bound to it, by ntxid with what each spends; `spends` then
+    speaks of those.
     """
 
     tip_height: int
@@ -28,6 +30,7 @@ class ChainFacts:
     alive: Collection[OutPoint]
     payments: Sequence[Payment]
     seen: Collection[Ntxid]
+    payers: Mapping[Ntxid, frozenset[OutPoint]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
             depth = depth_of(payment.block.height, facts.tip_height)
             depths[payment.withdrawal_id] = max(depth, depths.get(payment.withdrawal_id, 0))
     taken, vanished = _lost_inputs(batch, facts) if len(depths) < len(ours) else ((), ())
-    base = deed_of(batch.plans, facts.seen)
+    base = BatchState.BROADCAST if facts.payers else deed_of(batch.plans, facts.seen)
     state = _batch_state(base, ours, depths, policy, conflicted=bool(taken or vanished))
     unpaid = _UNPAID_STATE[base]
     states = {
@@ -110,11 +113,12 @@ def _batch_state(
 
 
 def _lost_inputs(batch: Batch, facts: ChainFacts) -> tuple[tuple[Spend, ...], tuple[OutPoint, ...]]:
-    """Inputs of asked plans that went to something else, or that this chain does not have."""
+    """Inputs of asked plans, or of bound payers, that went to something else, or that this chain does not have."""
     asked = [p for p in batch.plans if p.asked]
-    own = {p.ntxid for p in asked}
+    own = {p.ntxid for p in asked} | facts.payers.keys()
     inputs = sorted({o for p in asked for o in p.prevouts})
-    taken = tuple(facts.spends[o] for o in inputs if o in facts.spends and facts.spends[o].ntxid not in own)
+    watched = inputs + sorted({o for prevouts in facts.payers.values() for o in prevouts})
+    taken = tuple(facts.spends[o] for o in watched if o in facts.spends and facts.spends[o].ntxid not in own)
     vanished = tuple(o for o in inputs if o not in facts.spends and o not in facts.alive)
     return taken, vanished
 

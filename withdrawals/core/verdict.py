@@ -110,12 +110,14 @@ def attribute(
     withdrawals: Mapping[WithdrawalId, Withdrawal],
     already_paid: Collection[WithdrawalId],
     known: Known,
+    *,
+    ruled: Collection[int] = (),
 ) -> Attribution:
     """Which withdrawals `spender` pays, and by which of its outputs.
 
     `plans`: every plan ever asked that the spender may equal or displace, or that descends from an encoding of it;
     `withdrawals`: theirs, by id; `already_paid`: those that another transaction pays on this chain (an output more
-    would be a gift, not a payment to count).
+    would be a gift, not a payment to count); `ruled`: outputs that an operator ruled on, and no rule touches.
     """
     equal = next((p for p in plans if p.asked and p.ntxid == spender.ntxid), None)
     if equal is not None:
@@ -126,7 +128,7 @@ def attribute(
     built_upon = {w for p in asked if _descends(p, spender, known) for w in p.withdrawal_ids}
     owed = sorted((withdrawals[w] for w in displaced - built_upon - set(already_paid)), key=lambda w: w.seq)
     free: dict[tuple[ScriptPubKey, Sats], list[int]] = {}
-    for vout in reversed(range(len(spender.outputs))):
+    for vout in sorted(set(range(len(spender.outputs))) - set(ruled), reverse=True):
         output = spender.outputs[vout]
         free.setdefault((output.script, output.sats), []).append(vout)
     matches = ((free.get((w.script, w.sats)), w.id) for w in owed)

@@ -16,6 +16,7 @@ from withdrawals.ledger.schema import (
     ASKED,
     coins,
     explanations,
+    foreign_outputs,
     headers,
     own_scripts,
     payments,
@@ -88,7 +89,14 @@ class ChainReads(Session):
             .where(plans.c.state.in_(ASKED), _unspent(plan_inputs))
         )
         found = [row for query in (ours, promised) for row in self._all(query)]
-        return frozenset(OutPoint(Txid(row.txid), row.vout) for row in found)
+        return frozenset(OutPoint(Txid(row.txid), row.vout) for row in found) | self._inputs_of_bound_payers()
+
+    def _inputs_of_bound_payers(self) -> frozenset[OutPoint]:
+        """Somebody else's payment that an operator bound is watched like a plan of ours, whosever coins it spends."""
+        bound = select(foreign_outputs.c.ntxid).where(foreign_outputs.c.withdrawal_id.is_not(None))
+        rows = self._all(select(transactions.c.raw).where(transactions.c.ntxid.in_(bound)))
+        prevouts = {o for row in rows for o in view_of(row.raw).prevouts}
+        return frozenset(prevouts - self.load_spends(prevouts).keys())
 
     def load_coins(self, outpoints: Collection[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Spent or not. Looked up by txid, which is indexed; whole outpoints are compared here."""
