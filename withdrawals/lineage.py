@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from withdrawals.core.exclusion import Exclusion, Intent, Known, intent_of, judge_exclusion
+from withdrawals.core.exclusion import UNPROVED, Exclusion, Intent, Known, intent_of, judge_exclusion, waive
 from withdrawals.core.foreign import Ruling
 from withdrawals.core.lint import sighash_all_everywhere
 from withdrawals.core.model import Plan, PlanState, TxView
@@ -14,6 +14,7 @@ from withdrawals.core.tx import view_of
 from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
 from withdrawals.ports import LedgerView
+from withdrawals.waivers import load_waived
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,15 @@ class History:
 
 
 def judge_plan(view: LedgerView, plan: Plan, policy: Policy) -> Exclusion:
-    """I1 for one plan: against every plan ever asked, and every transaction ever seen to pay, for its withdrawals."""
+    """I1 for one plan: against every plan ever asked, and every transaction ever seen to pay, for its withdrawals.
+
+    What an operator answers for, as things are now, is no objection: it is listed in `waived` (see `waivers`).
+    """
     history = load_history(view, plan.withdrawal_ids, plan.prevouts, policy, asking=plan)
-    return judge_exclusion(intent_of(plan, sealed=True), history.earlier, history.known)
+    exclusion = judge_exclusion(intent_of(plan, sealed=True), history.earlier, history.known)
+    if not any(o.code in UNPROVED for o in exclusion.objections):
+        return exclusion
+    return waive(exclusion, load_waived(view, plan, exclusion, history.earlier, history.known, policy))
 
 
 def load_history(
@@ -170,13 +177,32 @@ def attribute_spender(
     `paid_in_block`: what transactions before it in the same block pay, which the ledger does not hold yet.
     """
     plans = load_plans_touched(view, spender)
-    ids = sorted({w for p in plans for w in p.withdrawal_ids})
-    already = {p.withdrawal_id for p in view.load_payments(ids)}.union(paid_in_block)
+    already = {p.withdrawal_id for p in view.load_payments(_ids_of(plans))}.union(paid_in_block)
+    return _attribute(view, spender, policy, plans, already)
+
+
+def attribute_standing(view: LedgerView, spender: TxView, policy: Policy, height: int) -> Attribution:
+    """The same for a transaction in a followed block of this height: what all others up to there pay is paid already.
+
+    The order within a block is not stored: what others in the same block are stored to pay is believed.
+    """
+    plans = load_plans_touched(view, spender)
+    others = [p for p in view.load_payments(_ids_of(plans)) if p.txid != spender.txid]
+    return _attribute(view, spender, policy, plans, {p.withdrawal_id for p in others if p.block.height <= height})
+
+
+def _ids_of(plans: Sequence[Plan]) -> list[WithdrawalId]:
+    return sorted({w for p in plans for w in p.withdrawal_ids})
+
+
+def _attribute(
+    view: LedgerView, spender: TxView, policy: Policy, plans: Sequence[Plan], already: Collection[WithdrawalId]
+) -> Attribution:
     ancestors = load_ancestors(view, {o for p in plans for o in p.prevouts}, policy)
     known: Known = {t: intent_of_seen(tx, plans, (), sealed=False) for t, tx in ancestors.items()}
     said = view.find_explanation(spender.ntxid)
     ruled = {o.vout: o.withdrawal_id for o in (said.outputs if said else ()) if o.ruling is not Ruling.OPEN}
     bound = tuple((vout, w) for vout, w in ruled.items() if w is not None)
-    already |= {w for _, w in bound}
-    found = attribute(spender, plans, view.load_withdrawals(ids), already, known, ruled=ruled)
+    paid = {*already, *(w for _, w in bound)}
+    found = attribute(spender, plans, view.load_withdrawals(_ids_of(plans)), paid, known, ruled=ruled)
     return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=found.by_plan)

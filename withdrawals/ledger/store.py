@@ -14,6 +14,7 @@ from withdrawals.errors import ConstraintBroken, LedgerBusy, ensure
 from withdrawals.ledger.database import WRITES, Database
 from withdrawals.ledger.digest import digest_of
 from withdrawals.ledger.read_batches import BatchReads
+from withdrawals.ledger.read_books import BookReads
 from withdrawals.ledger.read_chain import ChainReads
 from withdrawals.ledger.read_recovery import RecoveryReads
 from withdrawals.ledger.read_requests import RequestReads
@@ -25,7 +26,7 @@ from withdrawals.ledger.write_requests import RequestWrites
 from withdrawals.ledger.write_story import StoryWrites
 
 
-class SqlView(RequestReads, BatchReads, ChainReads, StoryReads, RecoveryReads):
+class SqlView(RequestReads, BatchReads, ChainReads, StoryReads, RecoveryReads, BookReads):
     """`ports.LedgerView` over one snapshot."""
 
 

@@ -4,6 +4,7 @@ The ledger is the queue and the truth; Redis only wakes workers; the node only s
 signer holds the keys and their journal. No node or signer call is ever made inside a ledger transaction.
 """
 
+from withdrawals.ports.books import BooksView, FactRows, Reservation, StoredTransaction
 from withdrawals.ports.ledger import Ledger, LedgerTx
 from withdrawals.ports.node import (
     Broadcaster,
@@ -22,12 +23,14 @@ from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, Sign
 __all__ = [
     "ApprovedPayment",
     "Bell",
+    "BooksView",
     "Broadcaster",
     "Certificate",
     "ChainSource",
     "Clock",
     "Dice",
     "Explanation",
+    "FactRows",
     "FeeSource",
     "GateRow",
     "Heartbeat",
@@ -36,12 +39,14 @@ __all__ = [
     "LedgerView",
     "NodeTip",
     "Progress",
+    "Reservation",
     "SendResult",
     "Sent",
     "SignedAnswer",
     "Signer",
     "SigningOrder",
     "StateCount",
+    "StoredTransaction",
     "UnspentOutput",
     "UnspentScan",
     "Verifier",

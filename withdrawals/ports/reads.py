@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from withdrawals.ports.books import BooksView
+
 if TYPE_CHECKING:
     from withdrawals.core.foreign import ForeignOutput
     from withdrawals.core.model import (
@@ -95,7 +97,7 @@ class Explanation:
     """His rulings, by output index."""
 
 
-class LedgerView(Protocol):
+class LedgerView(BooksView, Protocol):
     """Reads, all from one consistent snapshot. Nothing here is cached between transactions."""
 
     def load_identity(self) -> Identity | None:
