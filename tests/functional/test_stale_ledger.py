@@ -64,7 +64,7 @@ def test_a_restored_ledger_cannot_sign(world: World) -> None:
     for _ in range(3):
         world.tick()
     assert world.breaker() == ["stale_ledger"]
-    assert world.batch("lost").state is BatchState.SIGNING
+    assert world.batch("lost").state is BatchState.PLANNED
     world.request("later", sats=SATS)
     world.tick()
     assert world.state("later") == "queued"

@@ -91,6 +91,9 @@ class SpySigner:
     after: Callable[[SignedAnswer], SignedAnswer] = lambda answer: answer
     orders: list[SigningOrder] = field(default_factory=list)
 
+    def compare(self, journal_head: str) -> None:
+        self.signer.compare(journal_head)
+
     def ask(self, order: SigningOrder) -> SignedAnswer:
         self.orders.append(order)
         self.before(order)

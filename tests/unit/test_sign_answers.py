@@ -157,6 +157,9 @@ class TamperingSigner:
     def __init__(self, bench: Bench) -> None:
         self._signer = bench.parts.signer
 
+    def compare(self, journal_head: str) -> None:
+        self._signer.compare(journal_head)
+
     def ask(self, order: SigningOrder) -> SignedAnswer:
         first = order.payments[0].request_id
         return self._signer.ask(replace(order, payments=tuple(replace(p, request_id=first) for p in order.payments)))

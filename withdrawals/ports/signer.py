@@ -50,6 +50,13 @@ class Signer(Protocol):
     line: we died between journalling and saving. Every other difference of heads is StaleLedger.
     """
 
+    def compare(self, journal_head: str) -> None:
+        """Raises StaleLedger unless the journal's head is this one; SignerUnavailable, JournalDamaged.
+
+        Asked before a plan is marked as asked for: a restored ledger must not promise for ever what no key was used
+        for, and what may have been cancelled since.
+        """
+
     def ask(self, order: SigningOrder) -> SignedAnswer:
         """The order, signed. Raises StaleLedger, SignerUnavailable, JournalDamaged, OrderRefused."""
 

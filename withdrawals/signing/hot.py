@@ -89,6 +89,12 @@ class HotSigner:
             self._closed = True
             self._journal.close()
 
+    def compare(self, journal_head: str) -> None:
+        """Raise `StaleLedger` unless the journal's head is this one; `SignerUnavailable`, `JournalDamaged`."""
+        with self._turn:
+            self._open_anew()
+            self._journal.compare(journal_head)
+
     def ask(self, order: SigningOrder) -> SignedAnswer:
         """Compare heads, check the order, journal it durably, sign it. The same order gives the same bytes.
 

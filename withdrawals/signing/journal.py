@@ -105,6 +105,12 @@ class Journal:
             return Standing.KNOWN
         raise StaleLedger(ledger_head, self.head, self.lines_after(ledger_head))
 
+    def compare(self, ledger_head: str) -> None:
+        """Raise `StaleLedger` unless a ledger with this head knows every line; else as `standing` does."""
+        self._ensure_untouched()
+        if ledger_head != self.head:
+            raise StaleLedger(ledger_head, self.head, self.lines_after(ledger_head))
+
     def append(self, entry: Entry) -> JournalLine:
         """Add a line; it is on the disk when this returns. Raises `SignerUnavailable` if it may not be.
 

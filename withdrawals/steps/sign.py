@@ -75,27 +75,49 @@ def sign(batch_id: BatchId, ledger: Ledger, signer: Signer, verifier: Verifier, 
     """
     with ledger.read() as view:
         batch = view.load_batch(batch_id)
-    if batch is None or _next_plan(batch) is None:
+        plan = None if batch is None else _next_plan(batch)
+    if plan is None:
         return Signed(Signing.NOTHING)
     world.judge()
     try:
+        if not plan.asked:
+            _compare(ledger, signer, world)
         with ledger.begin() as tx:
             ask = _prepare(tx, batch_id, world.policy, world.clock.now())
-    except (GateClosed, BreakerOpen) as closed:
-        return Signed(Signing.WAITING, str(closed))
-    if isinstance(ask, Signed):
-        return ask
-    try:
+        if isinstance(ask, Signed):
+            return ask
         answer = _ask(ask.order, ledger, signer, world.clock)
-    except SignerUnavailable as unavailable:
-        return Signed(Signing.WAITING, str(unavailable))
+    except (GateClosed, BreakerOpen, SignerUnavailable) as waiting:
+        return Signed(Signing.WAITING, str(waiting))
     except (OrderRefused, JournalDamaged) as refusal:
         with ledger.begin() as tx:
-            tx.open_breaker(refusal.code, f"{batch_id} plan {ask.plan.number}: {refusal}", at=world.clock.now())
+            tx.open_breaker(refusal.code, f"{batch_id} plan {plan.number}: {refusal}", at=world.clock.now())
         return Signed(Signing.WAITING, str(refusal))
     problems = _problems_of(answer.raw, ask.plan, verifier)
     with ledger.begin() as tx:
         return _keep(tx, ask, answer, problems, world.clock.now())
+
+
+def _compare(ledger: Ledger, signer: Signer, world: World) -> None:
+    """Before a plan is marked as asked for ever: do ledger and journal agree? Raises as `ask` does, or GateClosed.
+
+    A restored ledger learns here that it is one, while its plans can still be given up: what it wants to pay may have
+    been cancelled, or paid, since the backup.
+    """
+    for _ in range(ADOPTIONS_MAX):
+        with ledger.read() as view:
+            check_gate(view, world.clock.now())
+            head = view.load_journal_head()
+        try:
+            signer.compare(head)
+        except StaleLedger as stale:
+            with ledger.begin() as tx:
+                adopted, moved = _adopt(tx, stale, world.clock.now()), tx.load_journal_head() != stale.ledger_head
+            if not (adopted or moved):
+                raise
+        else:
+            return
+    raise SignerUnavailable("the journal moved on while its lines were adopted; asking again later")
 
 
 def _next_plan(batch: Batch) -> Plan | None:
