@@ -9,6 +9,7 @@ from functools import cached_property
 
 from withdrawals.bell import RedisBell
 from withdrawals.config import HOT_KEYS_ON_MAINNET, Config
+from withdrawals.core.model import JournalLine
 from withdrawals.errors import ConfigError, WrongChain
 from withdrawals.ledger import migrate, open_ledger
 from withdrawals.node.broadcast import NodeBroadcaster
@@ -19,6 +20,7 @@ from withdrawals.ports import Bell, Broadcaster, ChainSource, Clock, Dice, FeeSo
 from withdrawals.runtime import NoBell, SystemClock, SystemDice
 from withdrawals.signing.descriptors import Wallet, parse_wallet
 from withdrawals.signing.hot import HotSigner
+from withdrawals.signing.journal import read_journal
 from withdrawals.signing.verify import SignatureVerifier
 from withdrawals.steps.init import WatchedWallet
 from withdrawals.world import World
@@ -143,6 +145,13 @@ class Parts:
             signer.close()
             raise WrongChain("key_file: its keys are not those of the configured descriptors")
         return signer
+
+    def read_journal(self) -> tuple[JournalLine, ...] | None:
+        """The keys' journal, proved line by line; None where this host does not have it. Raises JournalDamaged."""
+        path = self.config.journal
+        if path is None or not path.exists():
+            return None
+        return read_journal(path)
 
     def close(self) -> None:
         """Let go of what was opened."""

@@ -31,6 +31,11 @@ def parse_whole(value: object, field: str, *, low: int, high: int) -> int:
     return value
 
 
+def parse_vout(vout: object) -> int:
+    """The index of an output, counted from 0. Raises OutOfRange."""
+    return parse_whole(vout, "vout", low=0, high=0xFFFF_FFFF)
+
+
 def parse_states(states: Collection[WithdrawalState | str] | None) -> frozenset[WithdrawalState] | None:
     """States by their words; None: all of them. Raises UnknownId."""
     if states is None:

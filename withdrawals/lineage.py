@@ -60,7 +60,7 @@ def load_history(
     displacers = {spend.txid for spend in view.load_spends(at_stake).values()} - ancestors.keys()
     if displacers & {o.txid for o in start}:
         ancestors = load_ancestors(view, start, policy, always=displacers)
-    known = _intents_of(view, ancestors, asked, payers)
+    known = _intents_of(view, ancestors, asked, payers, policy)
     earlier: dict[WithdrawalId, list[Intent]] = {w: [] for w in withdrawal_ids}
     for other in asked:
         for intent in _intents_asked_for(view, other):
@@ -130,6 +130,7 @@ def _intents_of(
     ancestors: Mapping[Txid, TxView],
     asked: Sequence[Plan],
     payers: Mapping[WithdrawalId, Sequence[TxView]],
+    policy: Policy,
 ) -> Known:
     """The ancestors as intents: an encoding of a plan of ours pays that plan's withdrawals, others what they match."""
     plans = (*asked, *view.load_plans_spending({o for tx in ancestors.values() for o in tx.prevouts}))
@@ -137,7 +138,9 @@ def _intents_of(
     paid_by = {t: {w for w, txs in payers.items() if any(tx.txid == t for tx in txs)} for t in ancestors}
     withdrawals = view.load_withdrawals({w for p in asked for w in p.withdrawal_ids})
     for txid, tx in ancestors.items():
-        paid_by[txid] |= {w for _, w in attribute(tx, asked, withdrawals, (), bare).payments}
+        if attribute(tx, asked, withdrawals, (), bare).payments:
+            # Looked at alone, it may be theirs. Among everybody it displaces, each of its outputs is one payment (CE7).
+            paid_by[txid] |= {w for _, w in _attribute(view, tx, policy, load_plans_touched(view, tx), ()).payments}
     return {t: intent_of_seen(tx, plans, paid_by[t], sealed=False) for t, tx in ancestors.items()}
 
 

@@ -10,7 +10,7 @@ Nothing here needs the keys: plans are made and signed by worker processes, whic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -20,10 +20,10 @@ from withdrawals.bulk import read_bulk
 from withdrawals.config import Config, load_config
 from withdrawals.core.addresses import address_of
 from withdrawals.core.model import BreakerCause, Coin, Event, Identity, Withdrawal, WithdrawalState
-from withdrawals.core.types import BatchId, Feerate, OutPoint, parse_request_id
+from withdrawals.core.types import BatchId, Feerate, OutPoint, parse_hash, parse_request_id
 from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
 from withdrawals.explain import Story, tell, why
-from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_who, parse_whole
+from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_vout, parse_who, parse_whole
 from withdrawals.ports import LedgerView, Progress, unseen
 from withdrawals.status import Status, load_status
 from withdrawals.steps import audit as audit_step
@@ -32,6 +32,9 @@ from withdrawals.steps import init as init_step
 from withdrawals.steps import operate, request
 from withdrawals.steps.audit import AuditReport
 from withdrawals.steps.bump import Bumped
+from withdrawals.steps.reconcile import Reconciled, Words, reconcile
+from withdrawals.steps.settle import settle_with
+from withdrawals.survey import Survey, survey
 
 RECEIVE: Final = 0
 ROWS_MAX: Final = 10_000
@@ -216,6 +219,37 @@ class Processor:
         )
         parts.bell.ring("sign", done.batch_id)
         return done
+
+    def survey(self) -> Survey:
+        """What this ledger cannot account for, against chain, mempool and journal, each with the command that helps."""
+        parts = self._parts
+        self._require_identity()
+        in_mempool = parts.world.meet_mempool()
+        with parts.ledger.read() as view:
+            return survey(view, in_mempool, parts.read_journal(), self._network, parts.config.policy)
+
+    def reconcile(
+        self,
+        txid: str,
+        *,
+        reason: str,
+        pays: Mapping[int, str] | None = None,
+        other: Collection[int] = (),
+        who: str | None = None,
+    ) -> Reconciled:
+        """Say what a foreign spend of our coins was, output by output; `pays` maps an output's index to a request id.
+
+        Raises NotAllowed while an output looks like a withdrawal that waits and nobody says whether it is its payment.
+        """
+        parts = self._parts
+        words = Words(
+            pays={parse_vout(vout): parse_request_id(name) for vout, name in (pays or {}).items()},
+            other=frozenset(parse_vout(vout) for vout in other),
+            who=parse_who(who),
+            why=reason,
+        )
+        settle = settle_with(parts.config.policy, parts.clock)
+        return reconcile(parse_hash(txid), words, parts.ledger, settle, parts.config.policy, parts.clock, parts.dice)
 
     def audit(self, *, progress: Progress = unseen) -> AuditReport:
         """Prove everything again from what is stored; changes nothing."""

@@ -45,6 +45,14 @@ class World:
             tx.save_gate(row)
         return row
 
+    def meet_mempool(self) -> dict[OutPoint, TxView]:
+        """What the node's mempool spends of our coins now; its bytes are kept. Raises NodeUnavailable, NodeRejected."""
+        with self.ledger.read() as view:
+            coins = [c.outpoint for c in view.load_unspent_coins()]
+        spenders = {o: view_of(raw) for o, raw in self.chain.fetch_mempool_spenders(coins).items()}
+        self._meet_mempool(spenders)
+        return spenders
+
     def _judge_now(self) -> GateRow:
         with self.ledger.read() as view:
             coins = [c.outpoint for c in view.load_unspent_coins()]

@@ -14,11 +14,12 @@ import click
 from withdrawals.core.amounts import format_btc, format_feerate
 from withdrawals.core.fees import feerate_of
 from withdrawals.core.model import Attempt, Coin, Event, Withdrawal
-from withdrawals.core.types import BatchId, OutPoint
+from withdrawals.core.types import BatchId, OutPoint, Sats
 from withdrawals.explain import Story
 from withdrawals.money import UNPAID
 from withdrawals.ports import StateCount
 from withdrawals.status import INIT, Status, age_of
+from withdrawals.survey import Survey
 
 T = TypeVar("T")
 _LONG: Final = 200
@@ -198,3 +199,23 @@ def _gate(status: Status) -> str:
         return "not judged yet: there was nothing to plan"
     verdict = f"CLOSED: {'; '.join(status.gate.reasons)}" if status.gate.reasons else "open"
     return f"{verdict} ({age_of(status.now - status.gate.judged_at)} ago)"
+
+
+def print_survey(survey: Survey) -> None:
+    """What is unexplained, what waits, each with its command."""
+    for stranger in survey.strangers:
+        where = "in the mempool" if stranger.height is None else f"in block {stranger.height}"
+        click.echo(f"{stranger.txid} {where} spends coins of ours, and no plan of ours explains it")
+        for outpoint in stranger.takes:
+            click.echo(f"  takes {outpoint}")
+        for batch_id in stranger.batches:
+            click.echo(f"  displaces an attempt of {batch_id}")
+        for output in stranger.outputs:
+            click.echo(f"  output {output.vout}: {format_btc(Sats(output.sats))} BTC to {output.to}: {output.meaning}")
+        click.echo(f"  -> {stranger.command}")
+    for waiting in survey.waiting:
+        click.echo(f"{waiting.batch_id}: {waiting.what}\n  -> {waiting.command}")
+    if survey.journal:
+        click.echo(f"journal: {survey.journal}")
+    if not (survey.strangers or survey.waiting or survey.journal):
+        click.echo("nothing is unexplained or missing")

@@ -61,19 +61,24 @@ def rule_outputs(
     other: Collection[int],
     attributed: Mapping[int, WithdrawalId],
     waiting: Sequence[Withdrawal],
+    earlier: Sequence[ForeignOutput] = (),
 ) -> tuple[ForeignOutput, ...] | RulingRefused:
     """The rulings on every output that is not ours and that the rules of attribution have not settled themselves.
 
     `pays`: output index to the withdrawal that the operator says it pays; `other`: outputs that he says pay none;
     `attributed`: what the rules found by themselves; `waiting`: every withdrawal that this transaction might pay (to
-    one of its scripts, and not paid on the followed chain).
+    one of its scripts, and not paid on the followed chain); `earlier`: rulings made before, which stay.
     """
-    for problem in _problems_of(tx, own_scripts, pays, other, attributed):
+    settled = {o.vout: o for o in earlier if o.ruling is not Ruling.OPEN}
+    for problem in (*_problems_of(tx, own_scripts, pays, other, attributed), *_unsaid(settled, pays, other)):
         return RulingRefused(problem)
     rulings: list[ForeignOutput] = []
-    said_paid = {w.id for w in pays.values()} | set(attributed.values())
+    said_paid = {w.id for w in pays.values()} | {*attributed.values(), *(o.withdrawal_id for o in settled.values())}
     for vout, output in enumerate(tx.outputs):
         if output.script in own_scripts or vout in attributed:
+            continue
+        if vout in settled:
+            rulings.append(settled[vout])
             continue
         alike = [w for w in waiting if (w.script, w.sats) == (output.script, output.sats) and w.id not in said_paid]
         if alike and vout not in pays and vout not in other:
@@ -109,6 +114,18 @@ def _problems_of(
     ids = [w.id for w in pays.values()]
     if len(set(ids)) != len(ids):
         yield "twice: one withdrawal is paid by one output"
+
+
+def _unsaid(
+    settled: Mapping[int, ForeignOutput], pays: Mapping[int, Withdrawal], other: Collection[int]
+) -> Iterator[str]:
+    """What was ruled on is not ruled on differently: money was judged by it."""
+    for vout, output in sorted(settled.items()):
+        if (vout in other and output.ruling is Ruling.BOUND) or (
+            vout in pays and pays[vout].id != output.withdrawal_id
+        ):
+            bound_to = output.withdrawal_id or "no withdrawal"
+            yield f"ruled: output {vout} was ruled {output.ruling} before ({bound_to}), and that stays"
 
 
 def _mismatch_of(vout: int, output: TxOut, withdrawal: Withdrawal) -> Iterator[str]:

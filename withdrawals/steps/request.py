@@ -8,6 +8,7 @@ from typing import Final
 
 from withdrawals.core.addresses import check_not_dust, parse_address
 from withdrawals.core.amounts import parse_sats
+from withdrawals.core.foreign import LOOK_ALIKE
 from withdrawals.core.lifecycle import check_cancel, check_hold, check_reject, check_release
 from withdrawals.core.limits import hold_reason_for
 from withdrawals.core.model import Withdrawal, WithdrawalState
@@ -58,7 +59,7 @@ def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice:
     earlier = _find_earlier(tx, request)
     if earlier is not None:
         return earlier
-    reason = hold_reason_for(request.sats, policy, released=False)
+    reason = _look_alike(tx, request) or hold_reason_for(request.sats, policy, released=False)
     withdrawal = tx.insert_withdrawal(
         Withdrawal(
             id=WithdrawalId(f"w-{dice.hex(24)}"),
@@ -79,6 +80,21 @@ def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice:
     kind = f"withdrawal.{withdrawal.state}"
     tx.append_event(kind, at=now, who="exchange", why=reason or "", withdrawal_id=withdrawal.id, data=data)
     return withdrawal
+
+
+def _look_alike(view: LedgerView, request: Request) -> str | None:
+    """Why a new request is held that looks just like an output of an explained transaction nobody has ruled on (CE5).
+
+    A restored ledger, or one that lost its journal, may have forgotten that this very id was paid by it.
+    """
+    alike = [o for o in view.find_open_outputs([request.script]) if o.sats == request.sats]
+    if not alike:
+        return None
+    places = ", ".join(f"{view.find_transaction(o.ntxid)[0].txid}:{o.vout}" for o in alike)
+    return (
+        f"{LOOK_ALIKE}: {places} pays just this, and nobody has said whom: `withdrawals reconcile TXID --pays "
+        f"VOUT={request.request_id}` if it is this payment, else `--other VOUT`, then release"
+    )
 
 
 def _find_earlier(view: LedgerView, request: Request) -> Withdrawal | None:

@@ -1,0 +1,156 @@
+"""What the ledger cannot account for by itself: against the chain, the node's mempool and the keys' journal. Read-only.
+
+Each finding ends in a command. Nothing here is evidence of a payment or of its absence: what is in no mempool is sent
+again by itself, and who paid whom an operator says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from withdrawals.core.addresses import address_of
+from withdrawals.core.model import JOURNAL_START, BatchState, JournalLine, TxView
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import Network, OutPoint, ScriptPubKey, Txid
+from withdrawals.errors import WithdrawalsError
+from withdrawals.facts import unpaid_of
+from withdrawals.foreign import Found, examine, find_foreign, waiting_like
+from withdrawals.ports import LedgerView
+
+SETTLED: Final = frozenset({BatchState.CONFIRMED, BatchState.FINAL, BatchState.ABANDONED, BatchState.PLANNED})
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerOutput:
+    """An output of a foreign transaction. `meaning`: ours, whom the rules find paid by it, or whom it looks like."""
+
+    vout: int
+    sats: int
+    to: str
+    """The address, or the script in hex where it has none."""
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A spend of our coins that no plan of ours and no word of an operator explains."""
+
+    txid: Txid
+    height: int | None
+    """Its block on the followed chain; None: the node's mempool."""
+    takes: tuple[OutPoint, ...]
+    batches: tuple[str, ...]
+    """Batches with an attempt that it displaces."""
+    outputs: tuple[StrangerOutput, ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch that does not go on by itself right now, or whose bytes the node does not show; why, and what helps."""
+
+    batch_id: str
+    what: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that is unexplained or missing; empty where all is well."""
+
+    strangers: tuple[Stranger, ...]
+    waiting: tuple[Waiting, ...]
+    journal: str
+    """What is wrong between the ledger and the keys' journal; empty: nothing, or the journal is on another host."""
+
+
+def survey(
+    view: LedgerView,
+    in_mempool: Mapping[OutPoint, TxView],
+    journal: Sequence[JournalLine] | None,
+    network: Network,
+    policy: Policy,
+) -> Survey:
+    """Compare the ledger with the followed chain, with what the node's mempool spends of ours, and with the journal."""
+    foreign = {s.txid for s in view.load_unexplained_spends()}
+    asked = {p.ntxid for p in view.load_plans_spending(in_mempool.keys())}
+    said = {tx.ntxid for tx in view.load_explained()}
+    foreign |= {tx.txid for tx in in_mempool.values() if tx.ntxid not in asked | said}
+    strangers = (_stranger(view, examine(view, find_foreign(view, txid), policy), network) for txid in sorted(foreign))
+    waiting = [*_conflicted(view), *_missing(view, in_mempool)]
+    return Survey(tuple(strangers), tuple(waiting), _compare_journal(view, journal))
+
+
+def _stranger(view: LedgerView, found: Found, network: Network) -> Stranger:
+    own, alike = view.load_own_scripts(), waiting_like(view, found.tx)
+    paid = view.load_withdrawals(list(found.attributed.values()))
+    outputs: list[StrangerOutput] = []
+    words = ["withdrawals", "reconcile", found.tx.txid]
+    for vout, output in enumerate(found.tx.outputs):
+        looks = [w for w in alike if (w.script, w.sats) == (output.script, output.sats) and w.id not in paid]
+        if output.script in own:
+            meaning = "ours"
+        elif vout in found.attributed:
+            meaning = f"pays {paid[found.attributed[vout]].request_id}, by the rules"
+        elif looks:
+            meaning = f"looks like {', '.join(w.request_id for w in looks)}: say --pays {vout}=ID or --other {vout}"
+            words += ["--pays", f"{vout}={looks[0].request_id}"]
+        else:
+            meaning = "nothing that waits to be paid"
+        outputs.append(StrangerOutput(vout, output.sats, _name_of(output.script, network), meaning))
+    batches = sorted({p.batch_id for p in found.touched})
+    command = " ".join([*words, '--reason "…"'])
+    return Stranger(found.tx.txid, found.height, found.tx.prevouts, tuple(batches), tuple(outputs), command)
+
+
+def _name_of(script: ScriptPubKey, network: Network) -> str:
+    try:
+        return address_of(script, network)
+    except WithdrawalsError:
+        return script.hex()
+
+
+def _conflicted(view: LedgerView) -> list[Waiting]:
+    found: list[Waiting] = []
+    for batch_id in view.list_batches({BatchState.CONFLICTED}):
+        batch = view.load_batch(batch_id)
+        if batch is None or not unpaid_of(view, batch):
+            continue
+        told = [e.why for e in view.load_story(batch_id=batch_id) if e.kind == "batch.waiting"]
+        words = f"{len(unpaid_of(view, batch))} unpaid after a conflict: {told[-1] if told else 'planned again soon'}"
+        found.append(Waiting(batch_id, words, f"withdrawals why {batch_id}"))
+    return found
+
+
+def _missing(view: LedgerView, in_mempool: Mapping[OutPoint, TxView]) -> list[Waiting]:
+    """Batches whose inputs are all unspent and whose bytes the node's mempool does not show."""
+    found: list[Waiting] = []
+    for batch_id in view.list_batches(set(BatchState) - SETTLED):
+        batch = view.load_batch(batch_id)
+        plans = [p for p in batch.plans if p.asked] if batch is not None else []
+        inputs = {o for p in plans for o in p.prevouts}
+        spent = view.load_spends(inputs)
+        shown = {tx.ntxid for o, tx in in_mempool.items() if o in inputs}
+        if plans and not spent and not shown & {p.ntxid for p in plans}:
+            words = "asked for, in no block and not in this node's mempool: that proves nothing, it is sent again"
+            found.append(Waiting(batch_id, words, f"withdrawals why {batch_id}"))
+    return found
+
+
+def _compare_journal(view: LedgerView, journal: Sequence[JournalLine] | None) -> str:
+    if journal is None:
+        return ""
+    head = view.load_journal_head()
+    known: set[tuple[str, int]] = set()
+    for batch_id in {line.batch_id for line in journal}:
+        batch = view.load_batch(batch_id)
+        known |= {(batch_id, p.number) for p in (batch.plans if batch is not None else ()) if p.asked}
+    lines = [line for line in journal if (line.batch_id, line.plan_number) not in known]
+    if lines:
+        which = ", ".join(f"{line.batch_id} plan {line.plan_number}" for line in lines[:3])
+        return f"{len(lines)} line(s) of batches that this ledger never heard of ({which}): withdrawals recover"
+    if head not in {JOURNAL_START, *(line.head for line in journal)}:
+        return "it does not contain this ledger's head: it was lost, replaced or restored: withdrawals recover --fence"
+    return ""
