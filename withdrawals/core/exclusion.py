@@ -32,8 +32,9 @@ ntxids (a child of a twin is not a child of the original).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from withdrawals.core.model import Plan, PlanState
 from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
@@ -73,10 +74,14 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """The outcome: permitted if there is no objection. The proofs go into certificates and the audit."""
+    """The outcome: permitted if there is no objection. The proofs go into certificates and the audit.
+
+    `waived` were objections: nothing proves exclusion there, and an operator answers for the depth that they rest on.
+    """
 
     proofs: tuple[Proof, ...]
     objections: tuple[Objection, ...]
+    waived: tuple[Objection, ...] = ()
 
     @property
     def permitted(self) -> bool:
@@ -137,6 +142,18 @@ def judge_exclusion(candidate: Intent, earlier: Mapping[WithdrawalId, Sequence[I
             else:
                 objections.append(verdict)
     return Exclusion(tuple(proofs), tuple(objections))
+
+
+UNPROVED: Final = frozenset({"not_exclusive", "unsealed_payer"})
+"""Objections that a proof is missing. Only these can ever be waived: that an ancestor pays w, never."""
+
+
+def waive(exclusion: Exclusion, pairs: Collection[tuple[WithdrawalId, Ntxid]]) -> Exclusion:
+    """The same, with missing proofs against exactly these (withdrawal, earlier intent) moved to `waived`."""
+    waived = tuple(o for o in exclusion.objections if o.code in UNPROVED and (o.withdrawal_id, o.against) in pairs)
+    gone = set(waived)
+    left = tuple(o for o in exclusion.objections if o not in gone)
+    return replace(exclusion, objections=left, waived=(*exclusion.waived, *waived))
 
 
 def _objections_to_itself(candidate: Intent, ancestors: Mapping[Txid, Intent]) -> Iterator[Objection]:

@@ -8,24 +8,34 @@ coin helps against an earlier intent P in one of two ways, and both are read off
   (b) it descends from a transaction that took a coin of P's ancestry under another txid: where the coin exists, P
       cannot.
 
-A coin that descends from a payer of w in any encoding is never part of a seed for w. Where no seed exists, nothing is
-signed, and only depth and an operator's word are left.
+A coin that descends from a payer of w in any encoding is never spent for w. Where no seed exists, nothing is signed,
+and only depth and an operator's word are left: then `Past.waived` names the earlier intents that need no proof, each of
+them displaced as deep as no reorg that is ever followed, and what they leave unproved is part of the outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.coin_selection import add_coins, fee_at, is_anchor, is_mature, usable_coins
-from withdrawals.core.exclusion import Exclusion, Intent, Known, judge_exclusion
+from withdrawals.core.exclusion import (
+    UNPROVED,
+    Exclusion,
+    Intent,
+    Known,
+    Objection,
+    ancestors_of,
+    judge_exclusion,
+    waive,
+)
 from withdrawals.core.fees import MAX_VSIZE
 from withdrawals.core.limits import batch_reason_for, fee_reason_for
 from withdrawals.core.model import Coin, OwnScript, Plan, PlannedInput, PlannedOutput, TxOut, Withdrawal
 from withdrawals.core.planning import build_plan
 from withdrawals.core.policy import Policy
-from withdrawals.core.types import BatchId, Feerate, Ntxid, Sats, WithdrawalId
+from withdrawals.core.types import BatchId, Feerate, Ntxid, OutPoint, Sats, WithdrawalId
 
 Earlier = Mapping[WithdrawalId, Sequence[Intent]]
 """For each unpaid withdrawal, every intent ever shown to a signer for it, or ever seen to pay it."""
@@ -37,6 +47,17 @@ class Past:
 
     earlier: Earlier
     known: Known
+    waived: frozenset[tuple[WithdrawalId, Ntxid]] = frozenset()
+    """(withdrawal, earlier intent) that an operator answers for: depth stands where nothing proves exclusion."""
+
+    @property
+    def to_prove(self) -> Earlier:
+        """What a seed has to exclude: of thousands that were always paid together, one stands for all."""
+        found: dict[tuple[tuple[Ntxid, bool], ...], tuple[WithdrawalId, list[Intent]]] = {}
+        for withdrawal_id, intents in self.earlier.items():
+            open_ones = [i for i in intents if (withdrawal_id, i.ntxid) not in self.waived]
+            found.setdefault(tuple((i.ntxid, i.sealed) for i in open_ones), (withdrawal_id, open_ones))
+        return dict(found.values())
 
 
 _NOT_YET: Final = Ntxid("-")
@@ -48,6 +69,8 @@ class ReissueRefused:
     """No re-issue now, and why: a stable word, a colon, a sentence."""
 
     reason: str
+    unproved: tuple[Objection, ...] = ()
+    """Where exclusion cannot be proved: what all our coins together leave open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +96,21 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
     """The first plan of the next generation: pays exactly `unpaid`, and conflicts with all of `past`.
 
     `lineage_coins`: unspent coins reserved for this lineage; `free_coins`: unspent and unreserved ones. Both may be
-    in the seed, at any depth. On top come coins of the lineage, and of the free ones only buried ones (I13).
+    in the seed, at any depth. On top come coins of the lineage, and of the free ones only buried ones (I13); where the
+    seed is empty, only buried ones of either.
     """
-    seed = choose_seed(
-        past.earlier, past.known, _spendable(lineage_coins, tip_height), _spendable(free_coins, tip_height)
-    )
+    mature = (_spendable(lineage_coins, tip_height), _spendable(free_coins, tip_height))
+    fit = [c for c in (*mature[0], *mature[1]) if not _useless(c, past)]
+    to_prove = past.to_prove
+    seed = choose_seed(to_prove, past.known, fit)
     if seed is None:
-        return ReissueRefused("not_exclusive: no unspent coin of ours proves that no earlier attempt can be mined too")
+        unproved = _unproved_by(fit, to_prove, past.known)
+        reason = "not_exclusive: no unspent coin of ours proves that no earlier attempt can be mined too"
+        return ReissueRefused(reason, unproved)
     payments = tuple(PlannedOutput(w.script, w.sats, w.id) for w in unpaid)
     kept = [PlannedInput(c.outpoint, c.sats, c.own) for c in seed]
-    taken = {c.outpoint for c in seed}
-    rest = usable_coins([*lineage_coins, *free_coins], feerate, tip_height, policy).coins
-    kept_for_it = {c.outpoint for c in lineage_coins}
-    extra = [c for c in rest if c.outpoint in kept_for_it or is_anchor(c, tip_height, policy)]
+    on_top = _on_top_of(seed, fit, {c.outpoint for c in lineage_coins}, feerate, tip_height, policy)
     bare = [TxOut(o.script, o.sats) for o in payments]
-    on_top = [c for c in extra if c.outpoint not in taken]
     selection = add_coins(kept, on_top, bare, change=change, feerate=feerate, fee_of=fee_at(feerate))
     if selection is None:
         return ReissueRefused("not_enough: the coins that prove exclusion and all buried coins together do not suffice")
@@ -96,43 +119,68 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
     if refusal is not None:
         return ReissueRefused(refusal)
     intent = Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=True)
-    exclusion = judge_exclusion(intent, past.earlier, past.known)
+    exclusion = waive(judge_exclusion(intent, past.earlier, past.known), past.waived)
     if not exclusion.permitted:
-        return ReissueRefused(f"not_exclusive: {exclusion.objections[0].message}")
+        unproved = tuple(o for o in exclusion.objections if o.code in UNPROVED)
+        return ReissueRefused(f"not_exclusive: {exclusion.objections[0].message}", unproved)
     return Reissue(plan, exclusion)
 
 
-def choose_seed(
-    earlier: Earlier, known: Known, lineage_coins: Sequence[Coin], free_coins: Sequence[Coin]
-) -> tuple[Coin, ...] | None:
+def _on_top_of(
+    seed: Sequence[Coin],
+    fit: Sequence[Coin],
+    kept_for_it: Collection[OutPoint],
+    feerate: Feerate,
+    tip_height: int,
+    policy: Policy,
+) -> list[Coin]:
+    """The coins that may pay what the seed does not."""
+    taken = {c.outpoint for c in seed}
+    rest = [c for c in usable_coins(fit, feerate, tip_height, policy).coins if c.outpoint not in taken]
+    return [c for c in rest if is_anchor(c, tip_height, policy) or (seed and c.outpoint in kept_for_it)]
+
+
+def choose_seed(earlier: Earlier, known: Known, fit: Sequence[Coin]) -> tuple[Coin, ...] | None:
     """As few coins as greed finds that prove exclusion against every earlier intent; None if all together do not.
 
-    More coins only add conflicts, so if all fit coins together prove nothing, no choice of them does. Coins of the
-    lineage come before free ones, and a coin that settles more of what is open before one that settles less.
+    More coins only add conflicts, so if all fit coins together prove nothing, no choice of them does. Coins that come
+    first (those of the lineage) go before later ones, and one that settles more of what is open before one that
+    settles less.
     """
-    fit = [c for c in (*lineage_coins, *free_coins) if not _objections_of([c], earlier, known)[0]]
     seed: list[Coin] = []
-    open_now = _objections_of(seed, earlier, known)[1]
+    open_now = _unproved_by(seed, earlier, known)
     while open_now:
         best: tuple[int, Coin] | None = None
         for coin in fit:
-            left = len(_objections_of([*seed, coin], earlier, known)[1]) if coin not in seed else len(open_now)
+            left = len(_unproved_by([*seed, coin], earlier, known)) if coin not in seed else len(open_now)
             if left < (len(open_now) if best is None else best[0]):
                 best = (left, coin)
         if best is None:
             return None
         seed.append(best[1])
-        open_now = _objections_of(seed, earlier, known)[1]
+        open_now = _unproved_by(seed, earlier, known)
     return tuple(seed)
 
 
-def _objections_of(coins: Sequence[Coin], earlier: Earlier, known: Known) -> tuple[list[str], list[str]]:
-    """What makes these coins useless, and which earlier intents they leave open."""
+def _useless(coin: Coin, past: Past) -> bool:
+    """Whether nothing that spends this coin may pay these withdrawals: it descends from what pays one of them."""
+    bare = Intent(_NOT_YET, frozenset({coin.outpoint}), frozenset(), sealed=True)
+    payers = (a.pays for a in ancestors_of(bare, past.known).values())
+    return any(not past.earlier.keys().isdisjoint(paid) for paid in payers) or not _possible(bare, past.known)
+
+
+def _possible(bare: Intent, known: Known) -> bool:
+    return judge_exclusion(bare, {}, known).permitted
+
+
+def _unproved_by(coins: Sequence[Coin], earlier: Earlier, known: Known) -> tuple[Objection, ...]:
+    """Which earlier intents these coins leave open."""
+    return tuple(o for o in _judge_coins(coins, earlier, known).objections if o.code in UNPROVED)
+
+
+def _judge_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> Exclusion:
     seed = Intent(_NOT_YET, frozenset(c.outpoint for c in coins), frozenset(earlier), sealed=True)
-    objections = judge_exclusion(seed, earlier, known).objections
-    useless = [o.message for o in objections if o.code in {"ancestor_pays", "impossible"}]
-    still_open = [f"{o.withdrawal_id} {o.against}" for o in objections if o.code in {"not_exclusive", "unsealed_payer"}]
-    return useless, still_open
+    return judge_exclusion(seed, earlier, known)
 
 
 def conflicting_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> tuple[Coin, ...]:

@@ -2,16 +2,18 @@
 
 Judged by lineage: whatever pays a withdrawal on this chain, of any generation or of somebody else, counts; only the
 unpaid are planned again, those of one batch together. I1 is the only permission, asked here and once more before the
-signature. Where it can be proved nobody has to approve; where it cannot, nothing is signed, and the batch waits with
-its reason.
+signature. Where it can be proved nobody has to approve. Where it cannot, nothing is signed, and the batch waits with
+its reason, until every attempt in question is displaced too deep for any reorg that is followed and an operator says
+so: `approve_reissue`. Whoever was left out of a replacement by hand and kept back goes along unplanned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from withdrawals.certificates import Answers, certificate_of
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.lifecycle import WithdrawalEvent, advance_withdrawal
 from withdrawals.core.model import Batch, BatchState, Coin, Plan, Withdrawal
@@ -19,11 +21,14 @@ from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.reissuing import Past, Reissue, ReissueRefused, plan_reissue
 from withdrawals.core.settlement import settle
-from withdrawals.core.types import BatchId, Feerate
-from withdrawals.errors import BreakerOpen, GateClosed
+from withdrawals.core.types import BatchId, Feerate, OutPoint, WithdrawalId
+from withdrawals.errors import BreakerOpen, GateClosed, NotAllowed, UnknownId
 from withdrawals.facts import load_facts, unpaid_of
+from withdrawals.left_out import let_back_in, load_kept_back, words_of_kept_back
 from withdrawals.lineage import History, load_history
-from withdrawals.ports import Certificate, Dice, FeeSource, Ledger, LedgerTx
+from withdrawals.moves import check_reason
+from withdrawals.ports import Dice, FeeSource, Ledger, LedgerTx
+from withdrawals.waivers import Pair, describe_displacements, load_approved, load_displacements, standing
 from withdrawals.world import World, check_gate
 
 PLANNER: Final = "planner"
@@ -36,6 +41,29 @@ class Reissued:
 
     batch_id: BatchId | None
     waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What a next generation is made with: its id, the feerate, and the rules and the time of now."""
+
+    child: BatchId
+    feerate: Feerate
+    policy: Policy
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A conflicted batch: whom to plan, who goes along unplanned, what to exclude, and what to do it with."""
+
+    batch: Batch
+    due: tuple[Withdrawal, ...]
+    carried: tuple[Withdrawal, ...]
+    history: History
+    answers: Answers
+    lineage_coins: Sequence[Coin]
+    free: Sequence[Coin]
 
 
 def reissue(batch_id: BatchId, ledger: Ledger, fees: FeeSource, world: World, dice: Dice) -> Reissued:
@@ -51,30 +79,114 @@ def reissue(batch_id: BatchId, ledger: Ledger, fees: FeeSource, world: World, di
         with ledger.begin() as tx:
             now = world.clock.now()
             check_gate(tx, now)
-            return _reissue_in(tx, batch_id, child, feerate, world.policy, now)
+            return _reissue_in(tx, batch_id, _Next(child, feerate, world.policy, now))
     except (GateClosed, BreakerOpen) as closed:
         return Reissued(None, str(closed))
 
 
-def _reissue_in(
-    tx: LedgerTx, batch_id: BatchId, child: BatchId, feerate: Feerate, policy: Policy, now: int
+def approve_reissue(
+    batch_id: BatchId,
+    ledger: Ledger,
+    fees: FeeSource,
+    world: World,
+    dice: Dice,
+    *,
+    who: str,
+    why: str,
+    only: Collection[WithdrawalId] = (),
 ) -> Reissued:
+    """An operator's word that the unpaid of a conflicted batch are planned again although nothing proves exclusion.
+
+    Allowed once every earlier attempt that is not excluded is displaced `reorg_safety_depth` deep. It is also the word
+    that lets those back in who were left out by hand: all of the batch, or those of `only`; they then go the ordinary
+    way. Raises NotAllowed, naming what is missing; UnknownId, MissingReason, GateClosed, BreakerOpen.
+    """
+    reason = check_reason(why)
+    world.judge()
+    feerate = choose_feerate(fees.fetch_feerate(world.policy.fee_target_blocks), world.policy)
+    child = BatchId(f"b-{dice.hex(24)}")
+    with ledger.begin() as tx:
+        now = world.clock.now()
+        check_gate(tx, now)
+        batch = tx.load_batch(batch_id)
+        if batch is None:
+            raise UnknownId(f"batch: no batch {batch_id!r}; accepted: the id of a batch")
+        kept_back = load_kept_back(tx, batch.lineage, unpaid_of(tx, batch))
+        back = [w for w in batch.withdrawals if w.id in kept_back and (not only or w.id in only)]
+        following = _Next(child, feerate, world.policy, now)
+        if back:
+            let_back_in(tx, back, batch_id=batch.id, who=who, why=reason, at=now)
+            return _reissue_in(tx, batch_id, following)
+        return _approve_in(tx, batch, following, who, reason)
+
+
+def _reissue_in(tx: LedgerTx, batch_id: BatchId, following: _Next) -> Reissued:
     batch = tx.load_batch(batch_id)
     if batch is None or batch.state is not BatchState.CONFLICTED:
-        return Reissued(None)
-    unpaid = unpaid_of(tx, batch)
-    waiting = "nobody is unpaid" if not unpaid else _too_early(tx, batch, policy)
+        return Reissued(None, "no input of its batch went elsewhere yet")
+    case = _load_case(tx, batch, following.policy)
+    if isinstance(case, str):
+        if case.startswith("left_out"):
+            _tell_once(tx, batch, case, following.now)
+        return Reissued(None, case)
+    waiting = _too_early(tx, batch, following.policy)
     if waiting:
         return Reissued(None, waiting)
+    decision = _decide(tx, case, following, frozenset(case.answers.approved_by))
+    if isinstance(decision, ReissueRefused):
+        reason = decision.reason
+        if decision.unproved:
+            told = describe_displacements(tx, decision.unproved, case.answers.displacements, following.policy)
+            reason = f"{reason}: {told}"
+        _tell_once(tx, batch, reason, following.now)
+        return Reissued(None, reason)
+    _save(tx, case, decision, following)
+    return Reissued(following.child)
+
+
+def _approve_in(tx: LedgerTx, batch: Batch, following: _Next, who: str, why: str) -> Reissued:
+    if batch.state is not BatchState.CONFLICTED:
+        raise NotAllowed(f"batch {batch.id} is {batch.state}: nothing in it waits for an approval")
+    case = _load_case(tx, batch, following.policy)
+    if isinstance(case, str):
+        raise NotAllowed(f"batch {batch.id}: {case}")
+    plain = _decide(tx, case, following, frozenset(case.answers.approved_by))
+    if isinstance(plain, Reissue):
+        raise NotAllowed(
+            f"batch {batch.id}: nobody has to approve: coins of ours exclude every earlier attempt, and it is planned "
+            f"again by itself"
+        )
+    if not plain.unproved:
+        raise NotAllowed(f"batch {batch.id}: an approval would not help: {plain.reason}")
+    deep = standing(case.answers.displacements, following.policy)
+    pairs = {(w, i.ntxid) for w, intents in case.history.earlier.items() for i in intents if i.ntxid in deep}
+    made = _decide(tx, case, following, frozenset(pairs))
+    if isinstance(made, ReissueRefused):
+        told = describe_displacements(tx, made.unproved, case.answers.displacements, following.policy, now=True)
+        raise NotAllowed(f"batch {batch.id} cannot be approved: {told or made.reason}")
+    answers = replace(case.answers, approved_by={**dict.fromkeys(pairs, who), **case.answers.approved_by}, reason=why)
+    _save(tx, replace(case, answers=answers), made, following)
+    data: dict[str, object] = {"waived": sorted({o.against for o in made.exclusion.waived if o.against is not None})}
+    tx.append_event("batch.approved", at=following.now, who=who, why=why, batch_id=following.child, data=data)
+    return Reissued(following.child)
+
+
+def _load_case(tx: LedgerTx, batch: Batch, policy: Policy) -> _Case | str:
+    """What there is to decide about, or why there is nothing."""
+    unpaid = unpaid_of(tx, batch)
+    kept_back = load_kept_back(tx, batch.lineage, unpaid)
+    due = tuple(w for w in unpaid if w.id not in kept_back)
+    if not due:
+        return words_of_kept_back(kept_back.values()) if unpaid else "nobody is unpaid"
     free, lineage_coins = _coins_of(tx, batch)
     outpoints = {c.outpoint for c in (*free, *lineage_coins)}
-    history = load_history(tx, [w.id for w in unpaid], outpoints, policy)
-    decision = _decide(tx, child, unpaid, history, lineage_coins, free, feerate, policy)
-    if isinstance(decision, ReissueRefused):
-        _tell_once(tx, batch, decision.reason, now)
-        return Reissued(None, decision.reason)
-    _save(tx, batch, decision, unpaid, history, now)
-    return Reissued(child)
+    history = load_history(tx, [w.id for w in due], outpoints, policy)
+    intents = [i for intents in history.earlier.values() for i in intents]
+    displacements = load_displacements(tx, intents, history.known)
+    deep = standing(displacements, policy)
+    approved: dict[Pair, str] = {p: who for p, who in load_approved(tx, batch.lineage).items() if p[1] in deep}
+    carried = tuple(w for w in unpaid if w.id in kept_back)
+    return _Case(batch, due, carried, history, Answers(approved, displacements), lineage_coins, free)
 
 
 def _too_early(tx: LedgerTx, batch: Batch, policy: Policy) -> str:
@@ -96,50 +208,50 @@ def _coins_of(tx: LedgerTx, batch: Batch) -> tuple[list[Coin], list[Coin]]:
     return free, [c for c in unspent if reserved.get(c.outpoint) in lineage]
 
 
-def _decide(
-    tx: LedgerTx,
-    child: BatchId,
-    unpaid: Sequence[Withdrawal],
-    history: History,
-    lineage_coins: Sequence[Coin],
-    free: Sequence[Coin],
-    feerate: Feerate,
-    policy: Policy,
-) -> Reissue | ReissueRefused:
+def _decide(tx: LedgerTx, case: _Case, following: _Next, waived: frozenset[Pair]) -> Reissue | ReissueRefused:
     tip = tx.load_tip()
     decision = plan_reissue(
-        batch_id=child,
-        unpaid=unpaid,
-        past=Past(history.earlier, history.known),
-        lineage_coins=lineage_coins,
-        free_coins=free,
+        batch_id=following.child,
+        unpaid=case.due,
+        past=Past(case.history.earlier, case.history.known, waived),
+        lineage_coins=case.lineage_coins,
+        free_coins=case.free,
         change=tx.peek_script(0, CHANGE_BRANCH),
-        feerate=feerate,
+        feerate=following.feerate,
         tip_height=0 if tip is None else tip.height,
-        policy=policy,
+        policy=following.policy,
     )
     if isinstance(decision, Reissue):
-        theirs = {w.id: replace(w, batch_id=child) for w in unpaid}
-        problems = check_plan(decision.plan, theirs, policy, own_scripts=tx.load_own_scripts())
+        theirs = {w.id: replace(w, batch_id=following.child) for w in case.due}
+        problems = check_plan(decision.plan, theirs, following.policy, own_scripts=tx.load_own_scripts())
         if problems:
             return ReissueRefused(f"checker: {'; '.join(problems)}")
     return decision
 
 
-def _save(tx: LedgerTx, batch: Batch, made: Reissue, unpaid: Sequence[Withdrawal], history: History, now: int) -> None:
+def _save(tx: LedgerTx, case: _Case, made: Reissue, following: _Next) -> None:
     """The next generation, its coins and its certificates become durable together; it inherits every kept coin."""
-    plan, latest = made.plan, tx.list_lineage(batch.lineage)[-1]
+    batch, plan, now = case.batch, made.plan, following.now
+    latest = tx.list_lineage(batch.lineage)[-1]
     if any(o.withdrawal_id is None for o in plan.outputs):
         tx.allocate_script(0, CHANGE_BRANCH)
-    tx.insert_batch(plan.batch_id, [w.id for w in unpaid], at=now, parent=latest)
+    tx.insert_batch(plan.batch_id, [w.id for w in (*case.due, *case.carried)], at=now, parent=latest)
     tx.insert_plan(plan, at=now)
     _inherit(tx, batch, plan, now)
-    for withdrawal in unpaid:
+    for withdrawal in case.due:
         advance_withdrawal(withdrawal.state, WithdrawalEvent.REISSUE)
-        tx.insert_certificate(plan.batch_id, _certificate(withdrawal, made, history, now))
-        why = f"unpaid after a conflict of {batch.id}; every earlier attempt is excluded"
+        certificate = certificate_of(withdrawal, made, case.history, case.answers, now)
+        tx.insert_certificate(plan.batch_id, certificate)
+        approver = certificate.approved_by
+        how = f"{approver} answers for what is not excluded" if approver else "every earlier attempt is excluded"
+        why = f"unpaid after a conflict of {batch.id}; {how}"
         tx.append_event(
             "withdrawal.reissued", at=now, who=PLANNER, why=why, withdrawal_id=withdrawal.id, batch_id=plan.batch_id
+        )
+    for withdrawal in case.carried:
+        why = "left out by hand: goes along with its lineage, and no plan pays it until an operator says so"
+        tx.append_event(
+            "withdrawal.carried", at=now, who=PLANNER, why=why, withdrawal_id=withdrawal.id, batch_id=plan.batch_id
         )
     data: dict[str, object] = {
         "parent": batch.id,
@@ -151,30 +263,13 @@ def _save(tx: LedgerTx, batch: Batch, made: Reissue, unpaid: Sequence[Withdrawal
 
 
 def _inherit(tx: LedgerTx, batch: Batch, plan: Plan, now: int) -> None:
-    """Every coin kept for the conflicted batch goes to its successor; free coins of the plan are reserved with them."""
-    held = set(tx.list_reserved(batch.id))
-    tx.release_reservations(batch.id, held, at=now)
-    tx.reserve(held | plan.prevouts, plan.batch_id, at=now)
-
-
-def _certificate(withdrawal: Withdrawal, made: Reissue, history: History, now: int) -> Certificate:
-    """The proofs for one withdrawal, and the stored transactions that spend the outpoints they rest on."""
-    proofs = [p for p in made.exclusion.proofs if p.withdrawal_id == withdrawal.id]
-    outpoints = {p.outpoint for p in proofs}
-    evidence: dict[str, object] = {
-        "ntxid": made.plan.ntxid,
-        "proofs": [
-            {
-                "against": p.against,
-                "outpoint": str(p.outpoint),
-                "spent_by": p.candidate_side,
-                "and_by": p.earlier_side,
-            }
-            for p in proofs
-        ],
-    }
-    rests_on = sorted({tx.wtxid for tx in history.ancestors.values() if outpoints & set(tx.prevouts)})
-    return Certificate(withdrawal.id, evidence, tuple(rests_on), conditional=False, approved_by=None, issued_at=now)
+    """Every coin kept for the lineage goes to its newest generation; free coins of the plan are reserved with them."""
+    kept: set[OutPoint] = set()
+    for earlier in tx.list_lineage(batch.lineage):
+        held = tx.list_reserved(earlier)
+        tx.release_reservations(earlier, held, at=now)
+        kept.update(held)
+    tx.reserve(kept | plan.prevouts, plan.batch_id, at=now)
 
 
 def _tell_once(tx: LedgerTx, batch: Batch, reason: str, now: int) -> None:
