@@ -280,8 +280,11 @@ def test_every_line_of_status_that_asks_for_a_look_is_described() -> None:
 
 def test_every_finding_of_the_audit_is_described() -> None:
     """By its code, under "Monitoring"."""
-    (tree,) = trees([ROOT / "withdrawals/steps/audit.py"])
-    codes = {call.args[0].value for call in calls(tree, "Finding") if isinstance(call.args[0], ast.Constant)}
+    parts = sorted(ROOT.glob("withdrawals/steps/audit/*.py"))
+    made = [call.args[0] for tree in trees(parts) for call in calls(tree, "Finding")]
+    codes = {code.value for code in made if isinstance(code, ast.Constant)}
+    assert made
+    assert all(isinstance(code, ast.Constant) for code in made)
     described = {code for row in rows(OPERATIONS, "## Monitoring") for code in re.findall(r"`(\w+)`", row[0])}
     assert described == codes
 
