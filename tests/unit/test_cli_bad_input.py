@@ -230,11 +230,36 @@ FILES = [
 
 WORLD = [
     Row("init with a node that does not answer", "node_unavailable", "init"),
+    Row("a survey with a node that does not answer", "node_unavailable", "survey", words=("reconcile",)),
     by_hand("bump with a node that does not answer", "gate_closed", "bump", "broadcast", reason=WHY, feerate=9_000),
 ]
 """What is wrong is not the input: the exit code says so."""
 
-TABLE = [*ADDRESSES, *AMOUNTS, *IDS, *STATES, *LOOKS, *FILES, *WORLD]
+TXID = "ab" * 32
+FOREIGN = [
+    by_hand("reconcile of a transaction that nobody saw", "unknown_id", "reconcile", TXID),
+    by_hand("reconcile of no txid", "malformed_id", "reconcile", "sweep"),
+    by_hand("reconcile without a reason", "missing_reason", "reconcile", TXID, reason=""),
+    Row(
+        "a binding to no id",
+        "malformed_id",
+        "reconcile",
+        (TXID,),
+        {"reason": WHY, "pays": {0: "two words"}},
+        ("reconcile", TXID, "--pays", "0=two words", "--reason", WHY),
+    ),
+    Row(
+        "a ruling on an output before the first",
+        "out_of_range",
+        "reconcile",
+        (TXID,),
+        {"reason": WHY, "other": [-1]},
+        ("reconcile", TXID, "--other", "-1", "--reason", WHY),
+    ),
+    api_only(by_hand("a binding to a text", "out_of_range", "reconcile", TXID, reason=WHY, pays={"0": "queued"})),
+]
+
+TABLE = [*FOREIGN, *ADDRESSES, *AMOUNTS, *IDS, *STATES, *LOOKS, *FILES, *WORLD]
 
 
 @pytest.fixture
@@ -296,6 +321,8 @@ def test_every_command_and_every_call_has_rows() -> None:
         ("coins", (), {}),
         ("address", (), {}),
         ("audit", (), {}),
+        ("survey", (), {}),
+        ("reconcile", (TXID,), {"reason": WHY}),
         ("backup", ("@copy.db",), {}),
         *((method, ("queued",), {}) for method in ("show", "why", "retry")),
         *((method, ("queued",), {"reason": WHY}) for method in ("cancel", "hold", "release", "reject", "bump")),
