@@ -50,7 +50,7 @@ def audit(
 ) -> AuditReport:
     """Look at everything, in one snapshot; at the node and the journal too, where they are given.
 
-    A node that cannot be asked is no finding: the report says so. Raises JournalDamaged where the journal is.
+    A node that cannot be asked, and a journal that is elsewhere, are no findings: the report says so.
     """
     scanned = scan_node(ledger, chain, descriptors)
     of_journal, about_journal = audit_journal(ledger, read_journal)

@@ -155,7 +155,7 @@ def _audit_states(books: Books, batch: Batch) -> Iterator[Finding]:
     for withdrawal in batch.withdrawals:
         expected = now_is.withdrawals[withdrawal.id]
         if withdrawal.batch_id == batch.id and withdrawal.state is not expected:
-            words = f"{withdrawal.request_id} is stored as {withdrawal.state}; the facts say {expected}"
+            words = f"{withdrawal.request_id} is stored as {withdrawal.state}; facts: {expected}"
             yield Finding("withdrawal_state", words)
 
 

@@ -9,11 +9,11 @@ from withdrawals.core.auditing import Finding
 from withdrawals.core.model import JOURNAL_START, BatchState, Coin, JournalLine
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, OutPoint
-from withdrawals.errors import NodeRejected, NodeUnavailable, ScanInProgress
+from withdrawals.errors import JournalDamaged, NodeRejected, NodeUnavailable, ScanInProgress
 from withdrawals.ports import ChainSource, Ledger, LedgerView, UnspentScan
 
-ReadJournal = Callable[[], Sequence[JournalLine]]
-"""Every line of the keys' journal, proved, without its lock."""
+ReadJournal = Callable[[], Sequence[JournalLine] | None]
+"""Every line of the keys' journal, proved, without its lock; None: it is not on this host. Raises JournalDamaged."""
 
 SCAN_GAP: Final = 1_000
 """How many scripts beyond the last one watched the node is asked for: money may have come to a later one."""
@@ -42,10 +42,19 @@ def audit_journal(ledger: Ledger, read_journal: ReadJournal | None) -> tuple[lis
     A signer may be at work meanwhile. A plan is marked in the ledger before its line is written, and its answer is
     stored after: so lines are read before a snapshot to be known by it, and after it to know its answers.
     """
-    if read_journal is None:
-        with ledger.read() as view:
-            return list(_head_alone(view)), "the keys' journal is not on this host: not compared"
-    before = read_journal()
+    try:
+        before = None if read_journal is None else read_journal()
+        if read_journal is None or before is None:
+            with ledger.read() as view:
+                return list(_head_alone(view)), "the keys' journal is not on this host: not compared"
+        return _compare_journal(ledger, before, read_journal)
+    except JournalDamaged as damage:
+        return [Finding("journal", str(damage))], "the keys' journal is damaged: not compared"
+
+
+def _compare_journal(
+    ledger: Ledger, before: Sequence[JournalLine], read_journal: ReadJournal
+) -> tuple[list[Finding], str]:
     with ledger.read() as view:
         findings = [
             Finding(
@@ -54,7 +63,7 @@ def audit_journal(ledger: Ledger, read_journal: ReadJournal | None) -> tuple[lis
             for line in before
             if not _knows(view, line)
         ]
-        after = read_journal()
+        after = read_journal() or ()
         head = view.load_journal_head()
         if head != (JOURNAL_START if not after else after[-1].head) and head not in {line.head for line in after}:
             findings.append(Finding("journal", f"the ledger's head {head[:12]} is no head that the journal ever had"))
