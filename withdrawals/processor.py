@@ -251,9 +251,22 @@ class Processor:
         settle = settle_with(parts.config.policy, parts.clock)
         return reconcile(parse_hash(txid), words, parts.ledger, settle, parts.config.policy, parts.clock, parts.dice)
 
-    def audit(self, *, progress: Progress = unseen) -> AuditReport:
-        """Prove everything again from what is stored; changes nothing."""
-        return audit_step.audit(self._parts.ledger, self._parts.config.policy, progress)
+    def audit(self, *, offline: bool = False, progress: Progress = unseen) -> AuditReport:
+        """Prove everything again from what is stored; changes nothing.
+
+        Our coins are compared with the node's UTXO set (minutes on mainnet) unless `offline`, our plans with the keys'
+        journal where this host has it. What could not be compared is said in the report, and is no finding.
+        """
+        parts = self._parts
+        chain = None if offline else parts.chain
+        return audit_step.audit(
+            parts.ledger,
+            parts.config.policy,
+            progress,
+            chain=chain,
+            descriptors=parts.wallet.descriptors,
+            read_journal=parts.read_journal,
+        )
 
     def backup(self, path: Path | str) -> Path:
         """A consistent copy of the ledger while others write. The keys' journal is not in it, on purpose."""

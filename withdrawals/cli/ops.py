@@ -190,16 +190,25 @@ def bump_command(context: Context, name: str, feerate: int | None, reason: str, 
 
 
 @click.command("audit")
+@click.option("--offline", is_flag=True, help="Do not compare our coins with the node's UTXO set.")
 @json_option
 @pass_context
-def audit_command(context: Context, *, as_json: bool) -> None:
-    """Prove everything again from what is stored. Exits with 1 if anything does not hold."""
+def audit_command(context: Context, *, offline: bool, as_json: bool) -> None:
+    """Prove everything again from what is stored. Exits with 1 if anything does not hold.
+
+    Our coins are compared with the node's UTXO set (minutes on mainnet), our plans with the keys' journal, where it is
+    on this host.
+    """
     with context.processor() as processor:
-        report = processor.audit(progress=show_progress)
+        report = processor.audit(offline=offline, progress=show_progress)
     if as_json:
         print_json(report)
     else:
         click.echo(f"{report.withdrawals} withdrawals, {report.batches} batches, {report.plans} plans")
+        click.echo(f"node: {report.node}")
+        click.echo(f"journal: {report.journal}")
+        for line in report.conditional:
+            click.echo(f"CONDITIONAL: {line}")
         for finding in report.findings:
             click.echo(f"FINDING [{finding.code}]: {finding.message}")
         click.echo("all is well" if not report.findings else f"{len(report.findings)} finding(s)")
