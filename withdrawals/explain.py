@@ -26,10 +26,13 @@ from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
+from withdrawals.left_out import load_kept_back, words_of_kept_back
 from withdrawals.money import load_money
-from withdrawals.ports import LedgerView
+from withdrawals.ports import LedgerView, Sent
 
 _SHOWN_CHARACTERS: Final = 100
+_REFUSALS: Final = frozenset({f"attempt.{s}" for s in Sent if s is not Sent.PRESENT})
+"""Events with a node's answer that was not a yes."""
 _UNPAID: Final = frozenset({WithdrawalState.BATCHED, WithdrawalState.BROADCAST})
 
 
@@ -193,15 +196,17 @@ def _bytes_of(view: LedgerView, spend: Spend) -> TxView | None:
 def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, depth: int, policy: Policy) -> str:
     """What happens next, and when, in one or two sentences."""
     stopped = _stopped_by(view)
-    if batch is not None and batch.state is BatchState.CONFLICTED and withdrawal.state in _UNPAID:
-        return _next_of_conflicted(view, batch, stopped)
+    if batch is not None and withdrawal.state in _UNPAID:
+        words = _next_of_unplanned(view, withdrawal, batch, stopped)
+        if words:
+            return words
     match withdrawal.state:
         case WithdrawalState.QUEUED:
             words = f"Waits: {stopped}." if stopped else _next_of_queued(view, policy)
         case WithdrawalState.HELD:
             words = f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
         case WithdrawalState.BATCHED:
-            words = _next_of_batched(withdrawal, batch, stopped, policy)
+            words = _next_of_batched(view, withdrawal, batch, stopped, policy)
         case WithdrawalState.BROADCAST:
             again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
             words = f"{again} An operator may bump the fee."
@@ -224,9 +229,31 @@ def _next_of_queued(view: LedgerView, policy: Policy) -> str:
     return "Goes out with the next batch, within seconds if the coins suffice for the fee too."
 
 
-def _next_of_batched(withdrawal: Withdrawal, batch: Batch | None, stopped: str, policy: Policy) -> str:
+def _next_of_unplanned(view: LedgerView, withdrawal: Withdrawal, batch: Batch, stopped: str) -> str:
+    """Where the newest plan of its batch does not pay it, or cannot any more; empty: it does."""
+    kept_back = load_kept_back(view, batch.lineage, [withdrawal])
+    if kept_back:
+        return f"Waits: {words_of_kept_back(kept_back.values())}."
+    if batch.state is BatchState.CONFLICTED:
+        return _next_of_conflicted(view, batch, stopped)
+    if _is_left_out(withdrawal, batch):
+        return (
+            "Left out of the newest plan by hand: planned again by itself, from what descends from that one, once it "
+            "is in a block. If an older plan is mined instead, that pays."
+        )
+    return ""
+
+
+def _is_left_out(withdrawal: Withdrawal, batch: Batch) -> bool:
+    asked = [p for p in batch.plans if p.asked]
+    return bool(asked) and withdrawal.id not in asked[-1].withdrawal_ids
+
+
+def _next_of_batched(
+    view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, stopped: str, policy: Policy
+) -> str:
     if batch is not None and batch.state is BatchState.SIGNED:
-        return f"Signed; the same bytes are sent every {policy.resend_interval_s} s until a node takes them."
+        return _next_of_signed(view, batch, policy)
     if any(a.refusal for a in (batch.attempts if batch is not None else ())):
         return "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
     if stopped:
@@ -234,6 +261,21 @@ def _next_of_batched(withdrawal: Withdrawal, batch: Batch | None, stopped: str, 
     if withdrawal.asked:
         return "The signer was asked and has not answered yet; it is asked again. It cannot be cancelled any more."
     return "Planned; it is signed and sent within seconds."
+
+
+def _next_of_signed(view: LedgerView, batch: Batch, policy: Policy) -> str:
+    words = f"Signed; the same bytes are sent every {policy.resend_interval_s} s until a node takes them."
+    said = [e.why for e in view.load_story(batch_id=batch.id) if e.kind in _REFUSALS]
+    if not said:
+        return words
+    others = len(batch.plans[-1].withdrawal_ids) - 1
+    way = (
+        f"Where one output is what no node relays, `withdrawals bump {batch.id} --without REQUEST_ID --reason …` pays "
+        f"the other {others}."
+        if others
+        else "No other payment waits for this one."
+    )
+    return f"{words} The node's last answer: {said[-1]}. {way}"
 
 
 def _stopped_by(view: LedgerView) -> str:

@@ -173,13 +173,27 @@ reject_command = _by_hand("reject", "Refuse a request that no signer was asked f
 @click.command("bump")
 @click.argument("name")
 @click.option("--feerate", type=int, help="sat/kvB; else the node's estimate for the next block.")
+@click.option("--without", multiple=True, metavar="ID", help="Do not pay this request any more. May be repeated.")
+@click.option("--hold", is_flag=True, help="Keep back who is left out, until `approve-reissue` lets him back in.")
 @reason_option
 @json_option
 @pass_context
-def bump_command(context: Context, name: str, feerate: int | None, reason: str, *, as_json: bool) -> None:
-    """Replace the batch of NAME (a batch id or a request id) by one with a higher fee that conflicts with it."""
+def bump_command(
+    context: Context,
+    name: str,
+    feerate: int | None,
+    without: tuple[str, ...],
+    reason: str,
+    *,
+    hold: bool,
+    as_json: bool,
+) -> None:
+    """Replace the batch of NAME (a batch id or a request id) by one with a higher fee that conflicts with it.
+
+    Whoever is left out (--without, for an output that no node relays) is planned again once this one is in a block.
+    """
     with context.processor() as processor:
-        bumped = processor.bump(name, reason=reason, feerate=feerate)
+        bumped = processor.bump(name, reason=reason, feerate=feerate, without=without, hold=hold)
     if as_json:
         print_json(bumped)
     else:

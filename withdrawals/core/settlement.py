@@ -40,7 +40,7 @@ class Settlement:
     batch: BatchState
     withdrawals: Mapping[WithdrawalId, WithdrawalState]
     taken: tuple[Spend, ...]
-    """Spends of the batch's inputs by no plan of the batch, while somebody in it is unpaid."""
+    """Spends of the batch's inputs while somebody in it is unpaid: by nothing that pays him."""
     vanished: tuple[OutPoint, ...]
     """Inputs of asked plans that are on this chain neither spent nor unspent, while somebody is unpaid."""
 
@@ -113,14 +113,16 @@ def _batch_state(
 
 
 def _lost_inputs(batch: Batch, facts: ChainFacts) -> tuple[tuple[Spend, ...], tuple[OutPoint, ...]]:
-    """Inputs of asked plans, or of bound payers, that went to something else, or that this chain does not have."""
-    asked = [p for p in batch.plans if p.asked]
-    own = {p.ntxid for p in asked} | facts.payers.keys()
-    inputs = sorted({o for p in asked for o in p.prevouts})
-    watched = inputs + sorted({o for prevouts in facts.payers.values() for o in prevouts})
-    taken = tuple(facts.spends[o] for o in watched if o in facts.spends and facts.spends[o].ntxid not in own)
+    """Inputs of asked plans, or of bound payers, that went to something else, or that this chain does not have.
+
+    A plan of ours on the chain pays whom it pays: to whoever was left out of it, it is something else.
+    """
+    inputs = sorted({o for p in batch.plans if p.asked for o in p.prevouts})
+    bound = sorted({o for prevouts in facts.payers.values() for o in prevouts})
+    lost = [facts.spends[o] for o in inputs if o in facts.spends]
+    lost += [facts.spends[o] for o in bound if o in facts.spends and facts.spends[o].ntxid not in facts.payers]
     vanished = tuple(o for o in inputs if o not in facts.spends and o not in facts.alive)
-    return taken, vanished
+    return tuple(lost), vanished
 
 
 def returnable(held: Collection[OutPoint], facts: ChainFacts) -> frozenset[OutPoint]:

@@ -152,10 +152,8 @@ def _approve_in(tx: LedgerTx, batch: Batch, following: _Next, who: str, why: str
         raise NotAllowed(f"batch {batch.id}: {case}")
     plain = _decide(tx, case, following, frozenset(case.answers.approved_by))
     if isinstance(plain, Reissue):
-        raise NotAllowed(
-            f"batch {batch.id}: nobody has to approve: coins of ours exclude every earlier attempt, and it is planned "
-            f"again by itself"
-        )
+        how = "it was approved before" if plain.exclusion.waived else "coins of ours exclude every earlier attempt"
+        raise NotAllowed(f"batch {batch.id}: nobody has to approve: {how}, and it is planned again by itself")
     if not plain.unproved:
         raise NotAllowed(f"batch {batch.id}: an approval would not help: {plain.reason}")
     deep = standing(case.answers.displacements, following.policy)

@@ -168,7 +168,9 @@ def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[
     objections = list(check_plan(plan, withdrawals, policy, own_scripts=load_own_change(tx, plan), coins=coins))
     if batch.state in {BatchState.CONFIRMED, BatchState.FINAL}:
         objections.append("everyone in this batch is paid")
-    objections += [f"{o} is not reserved for this batch" for o in plan.prevouts if reserved.get(o) != batch.id]
+    lineage = tx.list_lineage(batch.lineage)
+    strangers = (o for o in plan.prevouts if reserved.get(o) not in lineage)
+    objections += [f"{o} is not reserved for this batch or its lineage" for o in strangers]
     objections += [f"{o} is no coin on this chain" for o in plan.prevouts if o not in coins]
     objections += [f"{o} was spent by {s.txid}" for o, s in spends.items()]
     objections += [o.message for o in judge_plan(tx, plan, policy).objections]
