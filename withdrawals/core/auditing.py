@@ -174,13 +174,14 @@ def _side(name: str, own_name: str, intent: Intent, known: Known) -> Intent | No
 
 def names_against(evidence: Mapping[str, object]) -> frozenset[str]:
     """The ntxids of every earlier attempt that a certificate speaks of, whether proved or left to depth."""
-    lists = [rows for rows in evidence.values() if isinstance(rows, list)]
-    return frozenset(
-        str(row["against"]) for rows in lists for row in rows if isinstance(row, dict) and "against" in row
-    )
+    return _named(evidence, "against")
 
 
 def spent_outpoints(evidence: Mapping[str, object]) -> frozenset[str]:
-    """The outpoints that a certificate rests on, whether proved or left to depth."""
+    """The outpoints that a certificate rests on: of its proofs, and of what it leaves to depth."""
+    return _named(evidence, "outpoint")
+
+
+def _named(evidence: Mapping[str, object], key: str) -> frozenset[str]:
     lists = [rows for rows in evidence.values() if isinstance(rows, list)]
-    return frozenset(str(row.get("outpoint")) for rows in lists for row in rows if isinstance(row, dict))
+    return frozenset(str(row[key]) for rows in lists for row in rows if isinstance(row, dict) and key in row)
