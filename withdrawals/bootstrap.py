@@ -17,10 +17,12 @@ from withdrawals.node.chain import NodeChain
 from withdrawals.node.fees import NodeFees
 from withdrawals.node.rpc import NodeRpc
 from withdrawals.ports import Bell, Broadcaster, ChainSource, Clock, Dice, FeeSource, Ledger, Signer, Verifier
+from withdrawals.rescan import ScriptSource
 from withdrawals.runtime import NoBell, SystemClock, SystemDice
 from withdrawals.signing.descriptors import Wallet, parse_wallet
 from withdrawals.signing.hot import HotSigner
-from withdrawals.signing.journal import read_journal
+from withdrawals.signing.journal import Journal, read_journal
+from withdrawals.signing.own import OwnScripts
 from withdrawals.signing.verify import SignatureVerifier
 from withdrawals.steps.init import WatchedWallet
 from withdrawals.world import World
@@ -145,6 +147,19 @@ class Parts:
             signer.close()
             raise WrongChain("key_file: its keys are not those of the configured descriptors")
         return signer
+
+    @cached_property
+    def script_source(self) -> ScriptSource:
+        """The hot wallet's scripts, with the search that the signer uses for them."""
+        wallet = self.wallet
+        find = OwnScripts(wallet).find
+        return ScriptSource(wallet.own_scripts, find, len(wallet.descriptors), self.config.lookahead)
+
+    def lock_journal(self) -> Journal:
+        """The keys' journal, proved, and nobody else's until it is closed. Raises SignerUnavailable, JournalDamaged."""
+        if self.config.journal is None:
+            raise ConfigError("journal: recovery reads it where the keys are; accepted: its path, on the signing host")
+        return Journal(self.config.journal)
 
     def read_journal(self) -> tuple[JournalLine, ...] | None:
         """The keys' journal, proved line by line; None where this host does not have it. Raises JournalDamaged."""

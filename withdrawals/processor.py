@@ -25,14 +25,17 @@ from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
 from withdrawals.explain import Story, tell, why
 from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_vout, parse_who, parse_whole
 from withdrawals.ports import LedgerView, Progress, unseen
+from withdrawals.restoring import recover_from_journal
 from withdrawals.status import Status, load_status
 from withdrawals.steps import audit as audit_step
 from withdrawals.steps import bump as bump_step
 from withdrawals.steps import init as init_step
 from withdrawals.steps import operate, request
 from withdrawals.steps.audit import AuditReport
-from withdrawals.steps.bump import Bumped
+from withdrawals.steps.bump import Bumped, Without
 from withdrawals.steps.reconcile import Reconciled, Words, reconcile
+from withdrawals.steps.recover import Recovered
+from withdrawals.steps.reissue import Reissued, approve_reissue
 from withdrawals.steps.settle import settle_with
 from withdrawals.survey import Survey, survey
 
@@ -208,16 +211,57 @@ class Processor:
         rid = parse_request_id(request_id)
         return request.reject(rid, self._parts.ledger, self._parts.clock, who=parse_who(who), why=reason)
 
-    def bump(self, name: str, *, reason: str, feerate: int | None = None, who: str | None = None) -> Bumped:
-        """Plan a replacement with a higher fee for a batch, named by its id or a request id. `feerate` in sat/kvB."""
+    def bump(
+        self,
+        name: str,
+        *,
+        reason: str,
+        feerate: int | None = None,
+        without: Collection[str] = (),
+        hold: bool = False,
+        who: str | None = None,
+    ) -> Bumped:
+        """Plan a replacement with a higher fee for a batch, named by its id or a request id. `feerate` in sat/kvB.
+
+        It pays the same withdrawals but for the request ids in `without` (an output that no node relays), who are
+        planned again by themselves once the replacement is in a block; with `hold`, once `approve_reissue` says so.
+        """
         parts = self._parts
         highest = parts.config.policy.limits.feerate_max
         rate = None if feerate is None else Feerate(parse_whole(feerate, "feerate", low=1, high=highest))
         batch_id = self._batch_of(name)
+        with parts.ledger.read() as view:
+            left_out = Without({_find(view, request_id).id for request_id in without}, hold=hold)
+        who = parse_who(who)
         done = bump_step.bump(
-            batch_id, parts.ledger, parts.fees, parts.world, who=parse_who(who), why=reason, feerate=rate
+            batch_id, parts.ledger, parts.fees, parts.world, who=who, why=reason, feerate=rate, without=left_out
         )
         parts.bell.ring("sign", done.batch_id)
+        return done
+
+    def approve_reissue(self, name: str, *, reason: str, who: str | None = None) -> Reissued:
+        """Answer for a re-issue that nothing proves exclusive, of the batch of this id or request id.
+
+        Raises NotAllowed, naming what is missing: every earlier attempt that the new plan does not exclude must be
+        displaced `reorg_safety_depth` deep. It is also the word that lets back in whoever was left out and kept back:
+        this request, or all of a batch.
+        """
+        parts = self._parts
+        batch_id = self._batch_of(name)
+        with parts.ledger.read() as view:
+            one = view.find_request(parse_request_id(name))
+        done = approve_reissue(
+            batch_id,
+            parts.ledger,
+            parts.fees,
+            parts.world,
+            parts.dice,
+            who=parse_who(who),
+            why=reason,
+            only=() if one is None else {one.id},
+        )
+        if done.batch_id is not None:
+            parts.bell.ring("sign", done.batch_id)
         return done
 
     def survey(self) -> Survey:
@@ -250,6 +294,15 @@ class Processor:
         )
         settle = settle_with(parts.config.policy, parts.clock)
         return reconcile(parse_hash(txid), words, parts.ledger, settle, parts.config.policy, parts.clock, parts.dice)
+
+    def recover(self, *, reason: str, who: str | None = None) -> Recovered:
+        """Teach a restored ledger, from the keys' journal, what it promised; on the signing host, processes stopped.
+
+        Every unpaid request is held until the exchange repeats its id. Again changes nothing. Raises StaleLedger where
+        the journal cannot tell, NotAllowed while a process is alive or where a line cannot be replayed.
+        """
+        self._require_identity()
+        return recover_from_journal(self._parts, who=parse_who(who), why=reason)
 
     def audit(self, *, offline: bool = False, progress: Progress = unseen) -> AuditReport:
         """Prove everything again from what is stored; changes nothing.

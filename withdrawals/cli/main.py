@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from withdrawals.bootstrap import refuse_optimised_python
-from withdrawals.cli import exchange, ops, processes, reconcile, support
+from withdrawals.cli import conflicts, exchange, ops, processes, reconcile, recovery, support
 from withdrawals.cli.context import EXIT_OURS, Context, fail
 from withdrawals.errors import WithdrawalsError
 
@@ -33,7 +33,7 @@ def cli(context: click.Context, config_option: str | None) -> None:
     context.obj = Context(config_option)
 
 
-for _module in (exchange, support, ops, reconcile, processes):
+for _module in (conflicts, exchange, support, ops, reconcile, recovery, processes):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             cli.add_command(_command)

@@ -13,6 +13,7 @@ from withdrawals.core.lifecycle import check_cancel, check_hold, check_reject, c
 from withdrawals.core.limits import hold_reason_for
 from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
+from withdrawals.core.recovery import is_recovery_hold, reason_before
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
 from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, TheirError, UnknownId
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
@@ -58,7 +59,7 @@ def enqueue(
 def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice: Dice) -> Withdrawal:
     earlier = _find_earlier(tx, request)
     if earlier is not None:
-        return earlier
+        return _release_recovered(tx, earlier, request, now)
     reason = _look_alike(tx, request) or hold_reason_for(request.sats, policy, released=False)
     withdrawal = tx.insert_withdrawal(
         Withdrawal(
@@ -80,6 +81,21 @@ def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice:
     kind = f"withdrawal.{withdrawal.state}"
     tx.append_event(kind, at=now, who="exchange", why=reason or "", withdrawal_id=withdrawal.id, data=data)
     return withdrawal
+
+
+def _release_recovered(tx: LedgerTx, earlier: Withdrawal, request: Request, now: int) -> Withdrawal:
+    """The first answer again. Where a recovery held it, this repeat is what it waited for: the exchange still owes it.
+
+    A hold that was there before comes back, and so does one for looking like a payment that nobody has ruled on.
+    """
+    if earlier.state is not WithdrawalState.HELD or not is_recovery_hold(earlier.hold_reason):
+        return earlier
+    reason = reason_before(earlier.hold_reason or "") or _look_alike(tx, request)
+    state = WithdrawalState.HELD if reason else check_release(earlier)
+    tx.set_withdrawal(earlier.id, state=state, hold_reason=reason)
+    why = reason or "the exchange repeated it after a recovery"
+    tx.append_event(f"withdrawal.{state}", at=now, who="exchange", why=why, withdrawal_id=earlier.id)
+    return tx.find_withdrawal(earlier.id) or earlier
 
 
 def _look_alike(view: LedgerView, request: Request) -> str | None:
@@ -186,9 +202,10 @@ def _check_memory(tx: LedgerView) -> None:
         words = "; ".join(f"{c.cause}: {c.detail}" for c in doubts)
         raise BreakerOpen(f"this ledger may have forgotten payments, so nothing is cancelled or rejected now: {words}")
     lasting = [c for c in tx.load_breaker_history() if c.cause in JOURNAL_DOUBTS]
-    signed = tx.find_last_event("batch.signed")
-    if lasting and (signed is None or signed.at <= lasting[-1].opened_at):
+    shown = [e.at for e in map(tx.find_last_event, ("batch.signed", "ledger.recovered")) if e is not None]
+    if lasting and max(shown, default=0) <= lasting[-1].opened_at:
         raise BreakerOpen(
-            f"nothing is cancelled or rejected until a signature has shown again that the keys' journal agrees with "
-            f"this ledger; closing the breaker by hand does not show it: {lasting[-1].cause}: {lasting[-1].detail}"
+            f"nothing is cancelled or rejected until a signature, or `withdrawals recover`, has shown again that the "
+            f"keys' journal agrees with this ledger; closing the breaker by hand does not show it: "
+            f"{lasting[-1].cause}: {lasting[-1].detail}"
         )
