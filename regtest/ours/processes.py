@@ -53,9 +53,12 @@ class WorkerProcesses:
             # Of all attempts: what is buried as far as the ledger knows may have come back in a reorg.
             batches = [view.load_batch(batch_id) for batch_id in view.list_batches(set(BatchState))]
             sent_before = {a.wtxid: a.sent_at for batch in batches if batch is not None for a in batch.attempts}
-        wait_for(lambda: self._is_over(parts, sent_before), "the workers to finish their round", _ROUND_TIMEOUT_S)
+        began = parts.clock.now()
+        wait_for(
+            lambda: self._is_over(parts, sent_before, began), "the workers to finish their round", _ROUND_TIMEOUT_S
+        )
 
-    def _is_over(self, parts: Parts, sent_before: Mapping[Wtxid, int | None]) -> bool:
+    def _is_over(self, parts: Parts, sent_before: Mapping[Wtxid, int | None], began: int) -> bool:
         for child in self._children:
             child.require_alive()
         node = parts.chain.fetch_tip().block
@@ -65,6 +68,9 @@ class WorkerProcesses:
                 return False
             stopped = bool(view.load_breaker()) or view.load_pause() is not None
             due = [job for job, _ in rings_due(view, parts.clock.now(), _FAR_AHEAD_S)]
+            gate = view.load_gate()
+            if gate is not None and gate.tip == node.hash and gate.judged_at > began:
+                due = [job for job in due if job != "reissue"]  # it was looked at here, and waits
             return all(job != "broadcast" and stopped for job in due) and all(
                 a.sent_at not in {None, sent_before.get(a.wtxid)} for a in _waiting_attempts(view)
             )

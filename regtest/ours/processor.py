@@ -15,7 +15,7 @@ from regtest.proxy import RpcProxy
 from withdrawals.bootstrap import Parts
 from withdrawals.config import load_config
 from withdrawals.core.amounts import format_btc
-from withdrawals.core.model import Attempt, Withdrawal
+from withdrawals.core.model import Attempt, Batch, Withdrawal
 from withdrawals.core.types import Network, parse_request_id
 from withdrawals.errors import NotAllowed, UnknownId
 from withdrawals.explain import Story
@@ -133,6 +133,13 @@ class OurProcessor:
         """Everything that its own audit finds wrong with its books, as sentences."""
         return [str(finding) for finding in self.api.audit().findings]
 
+    def explain(self, txid: str) -> str:
+        """What an operator does when something foreign spent our coins: he looks, says what it was, and resumes."""
+        causes = sorted({cause.cause for cause in self.api.status().breaker})
+        self.api.reconcile(txid, reason="moved by hand, as the story has it")
+        self.api.resume(reason="explained")
+        return f"it had stopped ({', '.join(causes)}); explained, resumed"
+
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """The secrets that sign for these outputs: a careless owner's second signer has them too."""
         keys = load_key_file(self.premises.keys, Network.REGTEST)
@@ -149,11 +156,14 @@ class OurProcessor:
         """Every attempt to pay it, from the ledger: a whole story takes longer to tell."""
         with self.parts.ledger.read() as view:
             withdrawal = _known(view.find_request(parse_request_id(request_id)), request_id)
-            batch = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
-        if batch is None:
-            return ()
-        paying = {plan.number for plan in batch.plans if withdrawal.id in plan.withdrawal_ids}
-        return tuple(attempt for attempt in batch.attempts if attempt.plan_number in paying)
+            last = view.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+            lineage = () if last is None else view.list_lineage(last.lineage)
+            batches = [batch for batch in map(view.load_batch, lineage) if batch is not None]
+        return tuple(a for batch in batches for a in batch.attempts if _pays(batch, a, withdrawal))
+
+
+def _pays(batch: Batch, attempt: Attempt, withdrawal: Withdrawal) -> bool:
+    return any(plan.number == attempt.plan_number and withdrawal.id in plan.withdrawal_ids for plan in batch.plans)
 
 
 def _known(withdrawal: Withdrawal | None, request_id: str) -> Withdrawal:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from regtest.scenarios.families import CHILD_COMES_BACK, CHILD_OF_A_TWIN
+from regtest.scenarios.generations import OLD_GENERATION
 from regtest.scenarios.model import Naive, Outcome, Scenario
 from regtest.scenarios.padding import PADDED_AND_LEAKED, PADDED_AND_REFUSED, UNPADDED
 from regtest.scenarios.peace import HUNDRED, LOST_REPLY
@@ -31,6 +33,9 @@ _IN_ORDER: Final = (
     TWIN_LOSES,
     TWIN_AND_BACK,
     NEITHER_TWIN,
+    CHILD_OF_A_TWIN,
+    CHILD_COMES_BACK,
+    OLD_GENERATION,
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({scenario.name: scenario for scenario in _IN_ORDER})

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from embit.ec import PrivateKey
+from embit.networks import NETWORKS
+
 from regtest.malleate import MALLEATORS, Mining, fetch_prevouts, ids_of
+from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
-from regtest.rpc import RpcError
+from regtest.rpc import RpcError, btc_of
 from regtest.scenarios.side import Side
 
 log = logging.getLogger("regtest.story")
 
+_BY_HAND_FEE_SATS: Final = 10_000
 _HEAD_START_SATS: Final = 100_000
 """What a node is told to add to the fee of a twin that pays no more than the original in its mempool."""
 
@@ -42,6 +47,17 @@ class Attacker:
         """Put a twin that nodes relay into the mempool, in the place of an original that may be there."""
         self._network.rpc.prioritisetransaction(ids_of(twin).txid, 0, _HEAD_START_SATS)
         self._network.rpc.sendrawtransaction(twin.hex(), 0)
+
+    def move_by_hand(self, raw: bytes, address: str) -> bytes:
+        """Another transaction that spends the same coins to this address, signed with the owner's keys."""
+        rpc, tx = self._network.rpc, parse_transaction(raw)
+        prevouts = fetch_prevouts(rpc, raw)
+        sats = sum(prevout.sats for prevout in prevouts) - _BY_HAND_FEE_SATS
+        coins = [{"txid": i.prevout.hash[::-1].hex(), "vout": i.prevout.n} for i in tx.vin]
+        unsigned = rpc.createrawtransaction(coins, [{address: btc_of(sats)}])
+        keys = [PrivateKey(secret).wif(NETWORKS["regtest"]) for secret in self._side.owner_keys(prevouts)]
+        signed = rpc.signrawtransactionwithkey(unsigned, keys)
+        return bytes.fromhex(signed["hex"])
 
     def try_to_mine(self, twin: bytes) -> str | None:
         """Ask the miner for a block with the twin now; None if there is one, else why no block can hold it."""

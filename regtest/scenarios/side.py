@@ -27,6 +27,9 @@ class Side(Protocol):
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """The secrets that sign for these outputs."""
 
+    def explain(self, txid: str) -> str:
+        """What its operator does about a spend of its coins that was not its own, in words."""
+
     def has_refused(self, request_id: str) -> bool:
         """Whether it keeps what its signer returned for this withdrawal, and sends none of it."""
 
@@ -57,6 +60,11 @@ class NaiveSide:
         """Out of its wallet on the node."""
         return fetch_wallet_keys(self.processor.node.wallet(self.processor.settings.wallet), prevouts)
 
+    def explain(self, txid: str) -> str:
+        """Nobody asks him anything."""
+        del txid
+        return "nobody asks"
+
     def has_refused(self, request_id: str) -> bool:
         """It sends whatever it signs."""
         del request_id
@@ -85,6 +93,10 @@ class OurSide:
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """Out of its key file."""
         return self.processor.owner_keys(prevouts)
+
+    def explain(self, txid: str) -> str:
+        """It has stopped, and goes on when he has said what it was."""
+        return self.processor.explain(txid)
 
     def has_refused(self, request_id: str) -> bool:
         """Whether something was signed and all of it is kept back."""

@@ -6,6 +6,7 @@ for two processors. Nothing here decides who won; `curtain` does, by asking the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
 from regtest.oracle import ChainPayment, payments_to
 from regtest.proxy import RpcProxy
-from regtest.rpc import btc_of
+from regtest.rpc import RpcError, btc_of
 from regtest.scenarios.attacker import Attacker
 from regtest.scenarios.side import Side
 
@@ -144,22 +145,50 @@ class Stage:
         """Let the processor do what waits."""
         self.side.processor.tick()
 
-    def ask(self) -> None:
+    def ask(self, customer: Customer | None = None) -> None:
         """Somebody asks whether it is confirmed; what he hears is what the processor goes by."""
-        self.tell(ASKED, self.side.is_it_confirmed(self.customer.request_id))
+        self.tell(ASKED, self.side.is_it_confirmed((customer or self.customer).request_id))
 
-    def complain(self) -> bool:
+    def complain(self, customer: Customer | None = None) -> bool:
         """The customer says that nothing arrived, and support clicks retry; whether it was paid again."""
-        before = self.signed
-        answer = self.side.processor.support_retry(self.customer.request_id)
-        self.expect("retry pays nobody", holds=not answer.paid_again and self.signed == before)
+        customer = customer or self.customer
+        before = self.signed_for(customer)
+        answer = self.side.processor.support_retry(customer.request_id)
+        self.expect("retry pays nobody", holds=not answer.paid_again and self.signed_for(customer) == before)
         if not answer.paid_again:
             self.tell(RETRY, answer.words)
             return False
-        again = self.signed[-1]
+        again = self.signed_for(customer)[-1]
         others = _outpoints(again).isdisjoint(frozenset().union(*map(_outpoints, before)))
         self.tell(RETRY, f"signs {ids_of(again).txid} from {'other' if others else 'the same'} coins")
         return True
+
+    def owner_moves(self, raw: bytes) -> bytes:
+        """The owner, or whoever has the keys too, moves the coins of a signed payment to the same wallet, by hand."""
+        address = self.side.processor.deposit_address(self.coins[0])
+        moved = self.attacker.move_by_hand(raw, address)
+        self.network.mine_exactly([moved.hex()])
+        self.tell_txid("the owner moves its coin", "by hand, mined as", moved)
+        return moved
+
+    def explain(self, raw: bytes) -> None:
+        """An operator says what that was, where the processor wants to know."""
+        words = self.side.explain(ids_of(raw).txid)
+        self.tell("an operator is asked", words)
+
+    def turn_back(self, depth: int, *blocks: Sequence[bytes]) -> None:
+        """A longer branch that begins with these blocks; whatever stood in the lost ones is sent again by somebody.
+
+        A node drops more than it must on the way down: what spends a coinbase that is young at the lower height.
+        """
+        rpc, tip = self.network.rpc, self.network.height
+        lost = [rpc.getblock(rpc.getblockhash(height), 2)["tx"][1:] for height in range(tip - depth + 1, tip + 1)]
+        rest: list[list[str]] = [[] for _ in range(depth + 1 - len(blocks))]
+        mined = [[raw.hex() for raw in block] for block in blocks]
+        self.network.reorg(depth, new_blocks=depth + 1, transactions=[*mined, *rest])
+        for raw in (tx["hex"] for block in lost for tx in block):
+            with contextlib.suppress(RpcError):  # mined again already, or it lost its coin: then nobody needs it
+                rpc.sendrawtransaction(raw)
 
     def mine_what_waits(self) -> None:
         """A block with everything in the mempool, and a round of work."""
