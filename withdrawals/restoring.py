@@ -5,6 +5,7 @@ from __future__ import annotations
 from withdrawals.bootstrap import Parts
 from withdrawals.core.model import JOURNAL_START
 from withdrawals.errors import known
+from withdrawals.moves import check_reason
 from withdrawals.rescan import Rescan, Settle
 from withdrawals.steps.recover import Recovered, Recovery, recover
 from withdrawals.steps.settle import settle_with
@@ -13,6 +14,7 @@ from withdrawals.steps.watch import Watched, watch
 
 def recover_from_journal(parts: Parts, *, who: str, why: str) -> Recovered:
     """See `steps.recover`. The journal stays locked meanwhile, so that no signer can be alive."""
+    check_reason(why)
     with parts.lock_journal() as journal:
         lines = known(journal.lines_after(JOURNAL_START), "every journal has the head of an empty one")
         recovery = Recovery(
