@@ -88,7 +88,7 @@ CHILD_COMES_BACK: Final = Scenario(
     name="child-comes-back",
     title="The dead child comes back with its parent",
     covers=("F3", "F4"),
-    moral="Dead is only what cannot be mined beside its successor. The control paid 4.0 for the 2.0 it owed the second one.",
+    moral="Dead is only what cannot be mined beside its successor. The control paid 4.0 of the 2.0 it owed.",
     play=child_comes_back,
     naive=Naive.MUST_LOSE,
 )
