@@ -36,6 +36,7 @@ from withdrawals.signing.descriptors import BRANCHES, parse_wallet
 START = 1_700_000_000
 BLOCK_S = 600
 SUBSIDY = Sats(50 * COIN)
+DEPOSIT_FEE_SATS = 10_000
 _NO_TXID = Txid("00" * 32)
 _UNKNOWN_BLOCK = -5
 
@@ -160,9 +161,10 @@ class FakeNode:
         return [o.sats for tx in self.transactions() for o in tx.outputs if o.script == script]
 
     def deposit(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
-        """Somebody pays these; the outpoints, once it is mined."""
-        raw = stranger([self.purse()], [TxOut(script, Sats(sats)) for script, sats in outputs])
-        tx = self.sees(raw)
+        """Somebody pays these, and keeps the rest but for a fee; the outpoints, once it is mined."""
+        rest = (customer_script(-1), SUBSIDY - sum(sats for _, sats in outputs) - DEPOSIT_FEE_SATS)
+        paid = [*outputs, rest] if rest[1] > 0 else outputs
+        tx = self.sees(stranger([self.purse()], [TxOut(script, Sats(sats)) for script, sats in paid]))
         return tuple(OutPoint(tx.txid, vout) for vout in range(len(outputs)))
 
     def purse(self) -> OutPoint:

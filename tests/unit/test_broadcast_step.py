@@ -124,15 +124,16 @@ def test_after_a_reorg_away_from_a_twin_the_stored_bytes_are_sent(make_bench: Ca
     assert bench.paid(withdrawal) == [SATS]
 
 
-def test_bytes_whose_input_vanished_wait_for_it(bench: Bench) -> None:
-    """The coin is on no chain we know: nobody could mine them, and nobody is asked to."""
+@pytest.mark.parametrize("forget", [False, True], ids=["in the mempool", "forgotten"])
+def test_bytes_whose_input_vanished_are_sent_behind_what_made_it(bench: Bench, *, forget: bool) -> None:
+    """The coin is on no chain we know, but its bytes are known: whoever made it, it is offered first."""
     bench.fund()
-    bench.request()
+    withdrawal = bench.request()
     batch_id = bench.signed()
-    bench.reorg(3)
-    assert outcomes(bench, batch_id) == []
-    bench.mine()
+    bench.reorg(3, forget=forget)
     assert outcomes(bench, batch_id) == [Sent.PRESENT]
+    bench.mine()
+    assert bench.paid(withdrawal) == [SATS]
 
 
 @pytest.mark.parametrize("trouble", ["pause", "breaker"])

@@ -1,24 +1,30 @@
 """broadcast: send stored bytes, as often as it takes. Nothing is built here, and no answer leads to a new payment.
 
-Keyed on "the outpoint is unspent": every fit attempt of every asked plan whose inputs are all there and unspent on the
-followed chain is worth sending again, newest plan first. Pause and breaker do not stop it: what was signed is out for
-ever.
+Keyed on "the outpoint is unspent": every fit attempt of every asked plan whose inputs are all unspent on the followed
+chain is worth sending again, newest plan first. An input whose transaction a reorg dropped counts as unspent where that
+transaction is stored and can itself be mined: it is sent first, with its own ancestors before it, whoever made them.
+Pause and breaker do not stop it: what was signed is out for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from withdrawals.core.fees import feerate_of
-from withdrawals.core.model import Attempt, Batch, BatchState
+from withdrawals.core.model import Attempt, Batch, BatchState, Spend, TxView
 from withdrawals.core.policy import Policy
+from withdrawals.core.resending import Roots, ancestors_to_send
 from withdrawals.core.tx import MalformedTransaction, view_of
-from withdrawals.core.types import BatchId, Feerate, OutPoint
-from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, SendResult, Sent
+from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid
+from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, LedgerView, SendResult, Sent
 
 BROADCASTER: Final = "broadcaster"
+NO_CAP: Final = Feerate(COIN - 1)
+"""The most that a node lets us ask for. Somebody else's fee is not ours to limit."""
+NOTHING: Final = "0" * 64
+"""What a coinbase claims to spend: only a miner can send one."""
 Settle = Callable[[LedgerTx, Collection[BatchId], bool], None]
 """Recompute the cached states of these batches in this transaction."""
 
@@ -45,19 +51,104 @@ def broadcast(
         batch = view.load_batch(batch_id)
         if batch is None:
             return ()
-        outpoints = {o for p in batch.plans for o in p.prevouts}
-        unspent = view.load_coins(outpoints).keys() - view.load_spends(outpoints).keys()
+        lines = _load_lines(view, batch)
     sendings: list[Sending] = []
-    for attempt in attempts_to_send(batch, unspent):
-        result = broadcaster.send(attempt.raw, feerate_max=_cap_of(attempt, policy))
-        rivals = _fetch_rivals(chain, attempt) if result.outcome is Sent.CONFLICT else {}
-        with ledger.begin() as tx:
-            _save(tx, attempt, result, rivals, clock.now())
-            settle(tx, [batch_id], False)  # noqa: FBT003 -- the port's positional flag
+    sender = _Sender(ledger, broadcaster, chain, settle, policy, clock)
+    for attempt in attempts_to_send(batch, {o for line in lines.values() for o in line.spendable}):
+        result = sender.send_ancestors(attempt, lines[attempt.plan_number].ancestors) or sender.send(attempt)
         sendings.append(Sending(attempt, result))
         if result.outcome is Sent.PRESENT:
             break  # an older plan of the same batch would only be refused as a worse replacement
     return tuple(sendings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What a plan spends, if it can be spent now, and what has to be sent first: each in every encoding we may send."""
+
+    spendable: frozenset[OutPoint] = frozenset()
+    ancestors: tuple[tuple[TxView, ...], ...] = ()
+
+
+def _load_lines(view: LedgerView, batch: Batch) -> dict[int, _Line]:
+    """The line of every plan, by its number. A refused answer is never sent, not as an ancestor either (I8)."""
+    unspent: set[OutPoint] = set()
+    spends: dict[OutPoint, Spend] = {}
+    stored: dict[Txid, tuple[TxView, ...]] = {}
+    frontier = {o for p in batch.plans if p.asked for o in p.prevouts}
+    while frontier:
+        coins = view.load_coins(frontier).keys()
+        spends.update(view.load_spends(frontier))
+        unspent |= coins - spends.keys()
+        missing = {o.txid for o in frontier - coins - spends.keys()} - stored.keys()
+        fresh = {txid: () if _is_mined(view, txid) else _encodings(view, txid) for txid in missing}
+        stored.update({txid: found for txid, found in fresh.items() if found})
+        frontier = {o for found in fresh.values() for tx in found[:1] for o in tx.prevouts} - unspent - spends.keys()
+    roots = Roots(unspent, spends, {txid: found[0] for txid, found in stored.items()})
+    lines: dict[int, _Line] = {}
+    for plan in batch.plans:
+        first = ancestors_to_send(plan.prevouts, roots) if plan.asked else None
+        if first is not None:
+            lines[plan.number] = _Line(plan.prevouts, tuple(stored[txid] for txid in first))
+    return lines
+
+
+def _is_mined(view: LedgerView, txid: Txid) -> bool:
+    """Whether the followed chain holds it, as far as it made or took a coin of ours there."""
+    outputs = {OutPoint(txid, vout) for tx in view.load_transactions([txid])[:1] for vout in range(len(tx.outputs))}
+    return bool(view.load_coins(outputs) or view.load_spends_by_txid(txid))
+
+
+def _encodings(view: LedgerView, txid: Txid) -> tuple[TxView, ...]:
+    """Whatever we hold that a node may be offered: no answer that was refused, and no coinbase."""
+    refused = {a.wtxid for a in view.find_attempts_by_txid(txid) if a.refusal is not None}
+    stored = view.load_transactions([txid])
+    return tuple(tx for tx in stored if tx.wtxid not in refused and NOTHING not in {o.txid for o in tx.prevouts})
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Sends, and writes down what came of it."""
+
+    ledger: Ledger
+    broadcaster: Broadcaster
+    chain: ChainSource
+    settle: Settle
+    policy: Policy
+    clock: Clock
+
+    def send(self, attempt: Attempt) -> SendResult:
+        """One attempt of ours."""
+        result = self.broadcaster.send(attempt.raw, feerate_max=_cap_of(attempt, self.policy))
+        rivals = _fetch_rivals(self.chain, attempt) if result.outcome is Sent.CONFLICT else {}
+        with self.ledger.begin() as tx:
+            _save(tx, attempt, result, rivals, self.clock.now())
+            self.settle(tx, [attempt.batch_id], False)  # noqa: FBT003 -- the port's positional flag
+        return result
+
+    def send_ancestors(self, attempt: Attempt, line: Sequence[Sequence[TxView]]) -> SendResult | None:
+        """What an attempt descends from, oldest first; a result if one of them is nowhere, and the attempt useless."""
+        for encodings in line:
+            txid, result = encodings[0].txid, self._send_one_of(encodings)
+            if result.outcome in {Sent.PRESENT, Sent.AMBIGUOUS}:
+                continue
+            words = f"not sent: it descends from {txid}, which the node does not take: {result.reason}"
+            with self.ledger.begin() as tx:
+                tx.mark_sent(attempt.wtxid, at=self.clock.now(), answer=f"{result.outcome}: {words}")
+                _note_once(tx, attempt, f"ancestor.{result.outcome}", f"{txid}: {result.reason}", self.clock.now())
+            return replace(result, reason=words)
+        return None
+
+    def _send_one_of(self, encodings: Sequence[TxView]) -> SendResult:
+        """Offer a stored transaction: any encoding of this txid will do. One of ours is sent as what it is."""
+        results: list[SendResult] = []
+        for encoding in encodings:
+            with self.ledger.read() as view:
+                ours = view.find_attempt(encoding.wtxid)
+            results.append(self.broadcaster.send(encoding.raw, feerate_max=NO_CAP) if ours is None else self.send(ours))
+            if results[-1].outcome is Sent.PRESENT:
+                break
+        return results[-1]
 
 
 def _cap_of(attempt: Attempt, policy: Policy) -> Feerate:
@@ -70,11 +161,11 @@ def _cap_of(attempt: Attempt, policy: Policy) -> Feerate:
     return Feerate(max(policy.limits.feerate_max, feerate_of(attempt.fee_sats, attempt.vsize) + 1))
 
 
-def attempts_to_send(batch: Batch, unspent: Collection[OutPoint]) -> tuple[Attempt, ...]:
-    """Fit attempts whose inputs are all unspent on the followed chain, newest plan first."""
+def attempts_to_send(batch: Batch, spendable: Collection[OutPoint]) -> tuple[Attempt, ...]:
+    """Fit attempts whose inputs can all be spent on the followed chain, newest plan first."""
     if batch.state in {BatchState.PLANNED, BatchState.ABANDONED}:
         return ()
-    minable = {p.number for p in batch.plans if p.asked and p.prevouts <= set(unspent)}
+    minable = {p.number for p in batch.plans if p.asked and p.prevouts <= set(spendable)}
     fit = [a for a in batch.attempts if a.refusal is None and a.plan_number in minable]
     return tuple(sorted(fit, key=lambda a: -a.plan_number))
 
