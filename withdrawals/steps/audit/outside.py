@@ -65,9 +65,9 @@ def _compare_journal(
         ]
         after = read_journal() or ()
         head = view.load_journal_head()
-        if head != (JOURNAL_START if not after else after[-1].head) and head not in {line.head for line in after}:
+        if head not in {JOURNAL_START, *(line.head for line in after)}:
             findings.append(Finding("journal", f"the ledger's head {head[:12]} is no head that the journal ever had"))
-        findings += _unjournalled(view, after)
+        findings += [*_head_alone(view), *_unjournalled(view, after)]
     return findings, f"compared with {len(after)} line(s) of the keys' journal"
 
 
