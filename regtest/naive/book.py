@@ -62,10 +62,10 @@ class Book:
             db.executescript(_SCHEMA)
 
     def add(self, request_id: str, address: str, sats: int) -> None:
-        """Write down a new withdrawal. Raises `sqlite3.IntegrityError` if the id is taken."""
+        """Write down a new withdrawal; an id that is known already is the same withdrawal."""
         with self._open() as db:
             row = (request_id, address, sats, State.PENDING, "waiting to be sent")
-            db.execute("INSERT INTO withdrawals VALUES (?, ?, ?, ?, ?)", row)
+            db.execute("INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?, ?, ?)", row)
 
     def mark(self, request_id: str, state: State, reason: str) -> None:
         """Change what the desk believes."""

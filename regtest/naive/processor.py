@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import redis
 import rq
@@ -75,6 +77,20 @@ class NaiveProcessor:
             self.stop()
         finally:
             discard_directory(self.directory, failed=failed)
+
+    def back_up(self) -> None:
+        """Copy the book."""
+        shutil.copy(self.desk.book.path, self._backup)
+
+    def restore(self) -> None:
+        """Put the copy in the book's place."""
+        self.stop()
+        shutil.copy(self._backup, self.desk.book.path)
+        self.start()
+
+    @property
+    def _backup(self) -> Path:
+        return self.directory / "backup.sqlite"
 
     def deposit_address(self, kind: str) -> str:
         """A new address of its wallet."""

@@ -50,6 +50,16 @@ class Premises:
         return self.directory / "withdrawals.toml"
 
     @property
+    def ledger(self) -> Path:
+        """The ledger, an SQLite file."""
+        return self.directory / "ledger.sqlite"
+
+    @property
+    def backup(self) -> Path:
+        """A copy of the ledger, if one was made."""
+        return self.directory / "backup.sqlite"
+
+    @property
     def keys(self) -> Path:
         """The key file; the journal lies beside it."""
         return self.directory / "keys.txt"
@@ -69,7 +79,7 @@ def make_premises(
     wallet = create_key_file(premises.keys, Network.REGTEST, tuple(KIND_OF[kind] for kind in kinds))
     top: dict[str, object] = {
         "network": "regtest",
-        "ledger": "ledger.sqlite",
+        "ledger": premises.ledger.name,
         "descriptors": list(wallet.descriptors),
         "key_file": premises.keys.name,
         "journal": "journal.jsonl",

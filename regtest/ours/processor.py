@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from regtest.ours.workers import InlineWorkers, Workers
 from regtest.process import discard_directory
 from regtest.processor import SupportAnswer
 from regtest.proxy import RpcProxy
+from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
 from withdrawals.config import load_config
 from withdrawals.core.amounts import format_btc
@@ -21,10 +23,12 @@ from withdrawals.errors import NotAllowed, UnknownId
 from withdrawals.explain import Story
 from withdrawals.processor import Processor
 from withdrawals.signing.keyfile import load_key_file
+from withdrawals.steps.recover import Recovered
 
 _KEYS_TRIED: Final = 40
 _BRANCHES: Final = 2
 _BIRTHDAY_BURIED: Final = 20
+_LEASE_TIMEOUT_S: Final = 30.0
 
 
 class PaidByRetry(Exception):
@@ -61,9 +65,12 @@ class OurProcessor:
             signing=signing,
             resend_interval_s=self._workers.resend_interval_s,
         )
+        self._birthday: int | None = None
+        self._open()
+
+    def _open(self) -> None:
         self.parts = Parts(load_config(self.premises.config))
         self.api = Processor(self.parts)
-        self._birthday: int | None = None
 
     def start(self) -> None:
         """Make the ledger, if there is none yet, and start the workers."""
@@ -139,6 +146,40 @@ class OurProcessor:
         self.api.reconcile(txid, reason="moved by hand, as the story has it")
         self.api.resume(reason="explained")
         return f"it had stopped ({', '.join(causes)}); explained, resumed"
+
+    def back_up(self) -> None:
+        """Copy the ledger. The keys' journal is not in it."""
+        self.api.backup(self.premises.backup)
+
+    def restore(self) -> None:
+        """Put the copy in the ledger's place, as after a disk died; keys and journal were elsewhere."""
+        self.stop()
+        self.api.close()
+        for file in self.premises.directory.glob(f"{self.premises.ledger.name}*"):
+            file.unlink()
+        shutil.copy(self.premises.backup, self.premises.ledger)
+        self._open()
+        self._workers.start(self.premises)
+
+    def recover(self) -> str:
+        """What an operator does then: stop, recover, start, resume; in words."""
+        causes = ", ".join(sorted({cause.cause for cause in self.api.status().breaker}))
+        self.stop()
+        recovered: list[Recovered] = []
+        wait_for(lambda: self._has_recovered(recovered), "the follower's lease to end", _LEASE_TIMEOUT_S)
+        self._workers.start(self.premises)
+        self._workers.round(self.parts)
+        self.api.resume(reason="recovered from the keys' journal")
+        return (
+            f"it had stopped ({causes}); recover replays {len(recovered[0].lines)} lines of the keys' journal; resumed"
+        )
+
+    def _has_recovered(self, recovered: list[Recovered]) -> bool:
+        try:
+            recovered.append(self.api.recover(reason="yesterday's backup was restored"))
+        except NotAllowed:
+            return False  # the follower that was stopped holds its lease for some seconds more
+        return True
 
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """The secrets that sign for these outputs: a careless owner's second signer has them too."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from regtest.scenarios.backups import BACKUP_RESTORED
 from regtest.scenarios.families import CHILD_COMES_BACK, CHILD_OF_A_TWIN
 from regtest.scenarios.generations import OLD_GENERATION
 from regtest.scenarios.model import Naive, Outcome, Scenario
@@ -36,6 +37,7 @@ _IN_ORDER: Final = (
     CHILD_OF_A_TWIN,
     CHILD_COMES_BACK,
     OLD_GENERATION,
+    BACKUP_RESTORED,
 )
 
 SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({scenario.name: scenario for scenario in _IN_ORDER})

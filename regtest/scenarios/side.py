@@ -30,6 +30,15 @@ class Side(Protocol):
     def explain(self, txid: str) -> str:
         """What its operator does about a spend of its coins that was not its own, in words."""
 
+    def back_up(self) -> None:
+        """Copy its books."""
+
+    def restore(self) -> None:
+        """Put the copy in their place."""
+
+    def recover(self) -> str:
+        """What its operators do then, in words."""
+
     def has_refused(self, request_id: str) -> bool:
         """Whether it keeps what its signer returned for this withdrawal, and sends none of it."""
 
@@ -65,6 +74,18 @@ class NaiveSide:
         del txid
         return "nobody asks"
 
+    def back_up(self) -> None:
+        """Of its book."""
+        self.processor.back_up()
+
+    def restore(self) -> None:
+        """The book of before."""
+        self.processor.restore()
+
+    def recover(self) -> str:
+        """Nothing: it does not know that it forgot anything."""
+        return "nobody: it works as ever"
+
     def has_refused(self, request_id: str) -> bool:
         """It sends whatever it signs."""
         del request_id
@@ -97,6 +118,18 @@ class OurSide:
     def explain(self, txid: str) -> str:
         """It has stopped, and goes on when he has said what it was."""
         return self.processor.explain(txid)
+
+    def back_up(self) -> None:
+        """Of its ledger."""
+        self.processor.back_up()
+
+    def restore(self) -> None:
+        """The ledger of before; the journal remembers more."""
+        self.processor.restore()
+
+    def recover(self) -> str:
+        """It has stopped, and learns again from the keys' journal."""
+        return self.processor.recover()
 
     def has_refused(self, request_id: str) -> bool:
         """Whether something was signed and all of it is kept back."""

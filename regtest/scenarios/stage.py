@@ -176,6 +176,22 @@ class Stage:
         words = self.side.explain(ids_of(raw).txid)
         self.tell("an operator is asked", words)
 
+    def restore(self) -> None:
+        """The books are lost, and the last copy takes their place; the exchange asks for all it ever asked for."""
+        self.side.restore()
+        self.tell("the disk dies", "the backup is put in place")
+        self.repeat()
+
+    def repeat(self) -> None:
+        """The exchange sends every request once more, under the same ids."""
+        for customer in self.customers:
+            self.side.processor.enqueue(customer.request_id, customer.address, customer.sats)
+
+    def recover(self) -> None:
+        """Operators do what is to be done after a restore, and the exchange repeats its ids."""
+        self.tell("operators", self.side.recover())
+        self.repeat()
+
     def turn_back(self, depth: int, *blocks: Sequence[bytes]) -> None:
         """A longer branch that begins with these blocks; whatever stood in the lost ones is sent again by somebody.
 

@@ -1,0 +1,44 @@
+"""Stories about books that forget: a backup from yesterday in the place of today's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from regtest.rpc import btc_of
+from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.stage import OWED, SIGNED, Stage
+from regtest.scenarios.twins import COIN, OWED_SATS
+
+
+def backup_is_restored(stage: Stage) -> None:
+    """Accepted before the backup and paid in a block since; accepted since, and in the mempool; and the disk dies."""
+    stage.fund(COIN)
+    stage.fund(COIN)
+    before = stage.owe(OWED_SATS)
+    stage.side.back_up()
+    stage.work()
+    stage.mine_what_waits()
+    since = stage.owe(OWED_SATS)
+    stage.tell(OWED, f"{btc_of(stage.owed_sats)} BTC: one asked before the backup, one after it")
+    stage.work()
+    stage.tell_txid(SIGNED, "in a block,", stage.signed_for(before)[-1])
+    stage.tell_txid("and signed", "in the mempool,", stage.signed_for(since)[-1])
+    stage.restore()
+    stage.work()
+    for customer in stage.customers:
+        stage.ask(customer)
+    stage.recover()
+    stage.work()
+    stage.mine_what_waits()
+    stage.curtain()
+
+
+BACKUP_RESTORED: Final = Scenario(
+    name="backup-restored",
+    title="Yesterday's backup is restored",
+    covers=(),
+    moral="A ledger forgets what was signed since its backup. The journal beside the keys does not.",
+    play=backup_is_restored,
+    naive=Naive.MUST_LOSE,
+    coins=("bech32",),
+)
