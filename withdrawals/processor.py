@@ -342,7 +342,7 @@ class Processor:
                 return BatchId(rid)
             found = _find(view, rid).batch_id
         if found is None:
-            raise NotAllowed(f"{name} is in no batch: there is nothing to bump")
+            raise NotAllowed(f"{name} is in no batch yet: there is nothing to replace or to approve")
         return found
 
 

@@ -18,7 +18,7 @@ from withdrawals.processor import Processor
 COMMANDS = sorted(cli.commands)
 PROCESSES = {"work", "follow", "sweep", "run"}
 """These print nothing but their log."""
-BY_HAND = {"cancel", "hold", "release", "reject", "pause", "resume", "bump", "reconcile", "recover"}
+BY_HAND = {"approve-reissue", "cancel", "hold", "release", "reject", "pause", "resume", "bump", "reconcile", "recover"}
 ADDRESS = customer_address()
 
 # ------------------------------------------------------------------------------------------------------- the interface
@@ -47,7 +47,11 @@ def test_what_changes_state_by_hand_takes_a_reason_and_nothing_else_does(name: s
 def test_without_a_reason_it_is_refused(desk: FrontDesk, name: str) -> None:
     before = desk.content_hash()
     said = desk.says(name, *(["queued"] if name not in {"pause", "resume", "recover"} else []), "--json")
-    elsewhere = {"bump": "not_allowed", "reconcile": "malformed_id"}  # what is wrong with `queued` is said first
+    elsewhere = {
+        "approve-reissue": "not_allowed",
+        "bump": "not_allowed",
+        "reconcile": "malformed_id",
+    }  # what is wrong with `queued` is said first
     assert (said.code, said.json["error"]["code"]) == (3, elsewhere.get(name, "missing_reason"))
     assert desk.content_hash() == before
 
