@@ -85,6 +85,7 @@ def _resolve(view: LedgerView, name: str, network: Network) -> dict[WithdrawalId
     by_id = (view.find_request(RequestId(name)), view.find_withdrawal(WithdrawalId(name)))
     found = [w for w in by_id if w is not None]
     found += _withdrawals_in(view, {BatchId(name)} | _batches_of_transaction(view, name))
+    found += _bound_by(view, name)
     with suppress(TheirError):  # where it is no outpoint, or no address, the other readings stand
         found += _withdrawals_of_outpoint(view, parse_outpoint(name))
     with suppress(TheirError):
@@ -100,6 +101,13 @@ def _batches_of_transaction(view: LedgerView, name: str) -> set[BatchId]:
     """Batches with a plan or a coin that a transaction of this txid, wtxid or ntxid spends."""
     prevouts = {o for tx in view.find_transaction(name.lower()) for o in tx.prevouts}
     return {p.batch_id for p in view.load_plans_spending(prevouts)} if prevouts else set()
+
+
+def _bound_by(view: LedgerView, name: str) -> list[Withdrawal]:
+    """Those to which an operator bound an output of the foreign transaction of this txid, wtxid or ntxid."""
+    said = [view.find_explanation(ntxid) for ntxid in {tx.ntxid for tx in view.find_transaction(name.lower())}]
+    bound = [o.withdrawal_id for one in said if one is not None for o in one.outputs]
+    return list(view.load_withdrawals([w for w in bound if w is not None]).values())
 
 
 def _withdrawals_of_outpoint(view: LedgerView, outpoint: OutPoint) -> list[Withdrawal]:
@@ -231,6 +239,11 @@ def _next_of_queued(view: LedgerView, policy: Policy) -> str:
 
 def _next_of_unplanned(view: LedgerView, withdrawal: Withdrawal, batch: Batch, stopped: str) -> str:
     """Where the newest plan of its batch does not pay it, or cannot any more; empty: it does."""
+    if not batch.plans and batch.state is BatchState.BROADCAST:
+        return (
+            "An operator bound somebody else's payment to it, which is in no block now. Should another transaction "
+            "take its coins, this is planned again so that the two exclude each other."
+        )
     kept_back = load_kept_back(view, batch.lineage, [withdrawal])
     if kept_back:
         return f"Waits: {words_of_kept_back(kept_back.values())}."

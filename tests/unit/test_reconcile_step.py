@@ -189,6 +189,9 @@ def test_a_bound_payment_that_falls_to_a_rival_is_re_issued_so_that_it_can_never
     desk.explains(by_hand, pays={0: withdrawal})
     bench.reorg(1, forget=True)
     assert bench.state(withdrawal) is WithdrawalState.BROADCAST
+    (story,) = Processor(bench.parts).why(by_hand.txid)
+    assert story.withdrawal.id == withdrawal.id
+    assert "An operator bound somebody else's payment to it" in story.next_step
     bench.mine_exactly(rival.raw)
     adopted = bench.withdrawal(withdrawal).batch_id
     assert adopted is not None
