@@ -58,6 +58,24 @@ GUARDS: tuple[Guard, ...] = (
         without.seen_payers_forgotten,
         "test_bump_step.py::test_a_stranger_who_once_paid_counts_although_his_block_is_gone",
     ),
+    Guard(
+        "I1",
+        "an operator answers only for what no reorg that is followed brings back",
+        swap("withdrawals.waivers.is_beyond_reorgs", answer(True)),  # noqa: FBT003 -- what every depth then is
+        "test_approve_reissue.py::test_one_block_too_early_it_is_refused_with_what_is_missing",
+    ),
+    Guard(
+        "I1",
+        "his word is looked at again before every signature",
+        swap("withdrawals.lineage.load_waived", without.everything_waived),
+        "test_approve_reissue.py::test_an_approval_lapses_where_the_displacement_is_undone",
+    ),
+    Guard(
+        "I1",
+        "his word holds for what the certificate names",
+        swap("withdrawals.lineage.load_waived", without.everything_waived),
+        "test_approve_reissue.py::test_nobody_answers_for_more_than_is_named",
+    ),
     # ---------------------------------------------------------------------------------------------- I2: write, then act
     Guard(
         "I2",
@@ -161,6 +179,18 @@ GUARDS: tuple[Guard, ...] = (
         ),
         "test_ledger_requests.py::test_a_withdrawal_once_asked_for_is_never_given_up[cancelled]",
     ),
+    Guard(
+        "I5",
+        "an output that looks like a request that waits must be ruled on",
+        swap(f"{_STEPS}.reconcile.waiting_like", answer(())),
+        "test_reconcile_step.py::test_a_payment_by_hand_is_bound_and_never_made_again",
+    ),
+    Guard(
+        "I5",
+        "a request that looks like an output nobody ruled on is held",
+        swap(f"{_STEPS}.request._look_alike", answer(None)),
+        "test_reconcile_step.py::test_a_request_that_looks_like_an_unruled_payment_is_held_until_somebody_rules",
+    ),
     # ----------------------------------------------------------------------------------------------- I6: the world gate
     Guard(
         "I6",
@@ -211,6 +241,18 @@ GUARDS: tuple[Guard, ...] = (
         without.bump_ignores_lost_inputs,
         "test_bumping.py::test_an_input_that_is_gone_is_a_conflict_and_not_a_low_fee",
     ),
+    Guard(
+        "I7",
+        "who is kept back is planned on an operator's word alone",
+        swap(f"{_STEPS}.reissue.load_kept_back", answer({})),
+        "test_split.py::test_who_is_kept_back_waits_for_a_word_and_why_names_it",
+    ),
+    Guard(
+        "I7",
+        "who is left out is planned from what excludes the full attempt",
+        swap(f"{_CORE}.reissuing.choose_seed", answer(())),
+        "test_split.py::test_who_was_left_out_is_paid_once_the_replacement_stands",
+    ),
     # ---------------------------------------------------------------------------------------------- I8: what comes back
     Guard(
         "I8",
@@ -235,6 +277,12 @@ GUARDS: tuple[Guard, ...] = (
         "what was refused is never sent",
         without.refused_bytes_are_sent,
         "test_sign_answers.py::test_an_answer_that_pads_is_kept_and_never_sent",
+    ),
+    Guard(
+        "I8",
+        "nor sent as somebody's ancestor",
+        swap(f"{_STEPS}.broadcast._encodings", without.whatever_is_stored),
+        "test_resending.py::test_a_refused_answer_is_not_sent_as_an_ancestor_either",
     ),
     # ---------------------------------------------------------------------------------------------- I9: a bell, no book
     Guard(
