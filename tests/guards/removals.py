@@ -19,7 +19,7 @@ from tests import ledgers
 from tests.guards.model import Removal
 from withdrawals.core.exclusion import Exclusion
 from withdrawals.core.model import Attempt, Batch, PlannedInput, PlanState, TxView, WithdrawalState
-from withdrawals.core.types import BlockHash, BlockRef, OutPoint, Sats, WithdrawalId
+from withdrawals.core.types import BlockHash, BlockRef, OutPoint, Sats, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution
 from withdrawals.ledger.read_story import StoryReads
 from withdrawals.ledger.schema import headers
@@ -112,6 +112,12 @@ exclusion_permits_all = swap("withdrawals.lineage.judge_exclusion", answer(Exclu
 seen_payers_forgotten = swap("withdrawals.ledger.read_chain.ChainReads.load_seen_payers", answer({}))
 only_answers_count = swap("withdrawals.core.model.Plan.asked", property(lambda plan: plan.state is PlanState.SIGNED))
 
+
+def everything_waived(_view: object, _plan: object, exclusion: Exclusion, *_: object) -> frozenset[object]:
+    """Somebody answers for whatever is not proved."""
+    return frozenset((o.withdrawal_id, o.against) for o in exclusion.objections)
+
+
 # ------------------------------------------------------------------------------------------------- I3: facts and states
 
 _real_retreat = ChainWrites.retreat_tip
@@ -195,6 +201,11 @@ def _fit_or_not(batch: Batch, unspent: Collection[OutPoint]) -> tuple[Attempt, .
     return batch.attempts
 
 
+def whatever_is_stored(view: LedgerView, txid: Txid) -> tuple[TxView, ...]:
+    """Refused or not."""
+    return view.load_transactions([txid])
+
+
 bump_drops_inputs = swap("withdrawals.core.bumping._all_inputs", _inputs_of_the_last_plan)
 bump_ignores_lost_inputs = swap("withdrawals.core.bumping._refusal_of", answer(None))
 no_lint = swap("withdrawals.steps.sign.lint", answer(()))
@@ -223,7 +234,7 @@ floats_are_read = swap("withdrawals.steps.request.parse_sats", _sats_of_anything
 
 
 def _each_output_for_everybody(
-    spender: TxView, plans: Anything, withdrawals: Mapping[WithdrawalId, Anything], *_: object
+    spender: TxView, plans: Anything, withdrawals: Mapping[WithdrawalId, Anything], *_: object, **__: object
 ) -> Attribution:
     """By script and amount, and never crossed off."""
     del plans

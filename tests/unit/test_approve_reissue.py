@@ -8,11 +8,13 @@ import pytest
 
 from tests.unit.bench import COIN_SATS, FINAL, POLICY, SAFETY, SATS, WHO, WHY, Bench
 from tests.unit.fakes import customer_script, stranger
+from tests.unit.test_bump_step import fresh_plan, store
 from withdrawals.core.model import BatchState, TxOut, Withdrawal, WithdrawalState
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId, OutPoint, Sats
 from withdrawals.errors import MissingReason, NotAllowed, UnknownId
 from withdrawals.ports import Certificate
+from withdrawals.processor import Processor
 from withdrawals.steps.audit import audit
 from withdrawals.steps.operate import resume
 from withdrawals.steps.reconcile import Words, reconcile
@@ -206,6 +208,20 @@ def test_an_approval_lapses_where_the_displacement_is_undone(bench: Bench) -> No
     assert bench.state(lost.withdrawal) is WithdrawalState.FINAL
 
 
+@pytest.mark.covers("I1")
+def test_nobody_answers_for_more_than_is_named(bench: Bench) -> None:
+    """The approved plan itself is not displaced: what could be mined beside it is never shown to a signer."""
+    lost = displace(bench, depth=SAFETY)
+    child = approved(bench, lost.batch_id)
+    assert bench.sign(child).outcome is Signing.SIGNED
+    bench.fund()
+    store(bench, fresh_plan(bench, child))
+    spy = bench.spy()
+    outcome = bench.sign(child)
+    assert (outcome.outcome, "cannot both be mined" in outcome.why) == (Signing.WITHDRAWN, True)
+    assert spy.orders == []
+
+
 def test_a_pair_that_is_less_deep_than_its_policy_wants_is_a_finding(bench: Bench) -> None:
     """The audit lists what somebody answers for, and reports what nobody may answer for any more."""
     lost = displace(bench, depth=SAFETY)
@@ -257,6 +273,19 @@ def test_a_later_generation_rests_on_the_same_word_and_excludes_what_was_approve
     bench.mine(FINAL)
     assert bench.paid(wanted) == [SATS]
     assert audit(bench.ledger, bench.policy).findings == ()
+
+
+def test_the_approval_is_given_by_request_or_batch_and_wakes_the_signer(bench: Bench) -> None:
+    """As an operator gives it: by any name of the batch, with a login name of his own."""
+    lost = displace(bench, depth=SAFETY)
+    processor = Processor(bench.parts)
+    done = processor.approve_reissue(lost.withdrawal.request_id, reason=WHY, who="olga")
+    assert done.batch_id is not None
+    assert ("sign", done.batch_id) in bench.parts.bell.rings
+    assert certificate_of(bench, done.batch_id).approved_by == "olga"
+    assert processor.audit().conditional
+    with pytest.raises(NotAllowed):
+        processor.approve_reissue(done.batch_id, reason=WHY)
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

@@ -68,7 +68,7 @@ GUARDS: tuple[Guard, ...] = (
         "I1",
         "his word is looked at again before every signature",
         swap("withdrawals.lineage.load_waived", without.everything_waived),
-        "test_approve_reissue.py::test_an_approval_lapses_where_the_displacement_is_undone",
+        "test_approve_reissue.py::test_an_approval_lapses_where_the_displacement_is_less_deep_by_the_time_of_signing",
     ),
     Guard(
         "I1",

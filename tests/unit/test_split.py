@@ -12,6 +12,7 @@ from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId
 from withdrawals.errors import NotAllowed
 from withdrawals.explain import tell
+from withdrawals.processor import Processor
 from withdrawals.steps.audit import audit
 from withdrawals.steps.bump import Bumped, Without, bump
 from withdrawals.steps.reissue import Reissued, approve_reissue, reissue
@@ -300,6 +301,32 @@ def test_an_output_that_no_node_relays_poisons_nobody_else_any_more(bench: Bench
     assert "policy refuses" in next_step(bench, case.left_out)
     bench.mine_exactly(bench.attempt(child).raw)
     assert_everybody_paid_once(bench, case)
+
+
+def test_an_operator_names_whom_to_leave_out_and_whom_to_let_back_in(bench: Bench) -> None:
+    """By request ids; the word for one of two lets only him back in."""
+    bench.fund()
+    one, two, three = (bench.request(SATS + n) for n in range(3))
+    batch_id = bench.sent()
+    processor = Processor(bench.parts)
+    left_out = [two.request_id, three.request_id]
+    processor.bump(one.request_id, reason=WHY, without=left_out, hold=True, who="olga")
+    assert bench.sign(batch_id).outcome is Signing.SIGNED
+    bench.mine_exactly(bench.attempt(batch_id).raw)
+    child = processor.approve_reissue(two.request_id, reason=WHY, who="olga").batch_id
+    assert child is not None
+    assert bench.newest_plan(child).withdrawal_ids == (two.id,)
+    assert "approve-reissue" in next_step(bench, three)
+    assert bench.sign(child).outcome is Signing.SIGNED
+    bench.broadcast(child)
+    bench.mine()
+    grandchild = processor.approve_reissue(three.request_id, reason=WHY, who="olga").batch_id
+    assert grandchild is not None
+    assert bench.sign(grandchild).outcome is Signing.SIGNED
+    bench.broadcast(grandchild)
+    bench.mine(FINAL)
+    assert [bench.paid(w) for w in (one, two, three)] == [[w.sats] for w in (one, two, three)]
+    assert audit(bench.ledger, bench.policy).findings == ()
 
 
 def test_whom_the_newest_plan_does_not_pay_cannot_be_left_out(bench: Bench) -> None:
