@@ -19,6 +19,7 @@ from withdrawals.bootstrap import Parts, create_schema, refuse_optimised_python
 from withdrawals.bulk import read_bulk
 from withdrawals.config import Config, load_config
 from withdrawals.core.addresses import address_of
+from withdrawals.core.chain import Reorged
 from withdrawals.core.model import BreakerCause, Coin, Event, Identity, Withdrawal, WithdrawalState
 from withdrawals.core.types import BatchId, Feerate, OutPoint, parse_hash, parse_request_id
 from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
@@ -195,6 +196,10 @@ class Processor:
     def resume(self, *, reason: str, who: str | None = None) -> tuple[BreakerCause, ...]:
         """End a pause and close the breaker; refuses while a spend is unexplained or a batch conflicted."""
         return operate.resume(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
+
+    def accept_reorg(self, *, reason: str, who: str | None = None) -> Reorged:
+        """Let the follower follow the node onto a branch that parts from ours deeper than it ever does by itself."""
+        return operate.accept_reorg(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
 
     def hold(self, request_id: str, *, reason: str, who: str | None = None) -> Withdrawal:
         """Keep a queued request back."""

@@ -18,7 +18,19 @@ from withdrawals.processor import Processor
 COMMANDS = sorted(cli.commands)
 PROCESSES = {"work", "follow", "sweep", "run"}
 """These print nothing but their log."""
-BY_HAND = {"approve-reissue", "cancel", "hold", "release", "reject", "pause", "resume", "bump", "reconcile", "recover"}
+BY_HAND = {
+    "approve-reissue",
+    "cancel",
+    "hold",
+    "release",
+    "reject",
+    "pause",
+    "resume",
+    "bump",
+    "reconcile",
+    "recover",
+    "accept-reorg",
+}
 ADDRESS = customer_address()
 
 # ------------------------------------------------------------------------------------------------------- the interface
@@ -46,7 +58,9 @@ def test_what_changes_state_by_hand_takes_a_reason_and_nothing_else_does(name: s
 @pytest.mark.parametrize("name", sorted(BY_HAND))
 def test_without_a_reason_it_is_refused(desk: FrontDesk, name: str) -> None:
     before = desk.content_hash()
-    said = desk.says(name, *(["queued"] if name not in {"pause", "resume", "recover"} else []), "--json")
+    said = desk.says(
+        name, *(["queued"] if name not in {"pause", "resume", "recover", "accept-reorg"} else []), "--json"
+    )
     elsewhere = {
         "approve-reissue": "not_allowed",
         "bump": "not_allowed",

@@ -155,6 +155,8 @@ STATES = [
         for method, reason in (("cancel", ""), ("hold", "  "), ("release", "ok"), ("reject", "x" * 1001))
     ),
     by_hand("bump without a reason", "missing_reason", "bump", "broadcast", reason=""),
+    Row("accept-reorg without a reason", "missing_reason", "accept_reorg", (), {"reason": ""}, ("accept-reorg",)),
+    Row("accept-reorg of none", "not_allowed", "accept_reorg", (), {"reason": WHY}, ("accept-reorg", "--reason", WHY)),
     Row("pause without a reason", "missing_reason", "pause", (), {"reason": ""}),
     Row("resume without a reason", "missing_reason", "resume", (), {"reason": " . "}),
     api_only(by_hand("None as reason", "missing_reason", "hold", "queued", reason=None)),
@@ -326,7 +328,7 @@ def test_every_command_and_every_call_has_rows() -> None:
         ("backup", ("@copy.db",), {}),
         *((method, ("queued",), {}) for method in ("show", "why", "retry")),
         *((method, ("queued",), {"reason": WHY}) for method in ("cancel", "hold", "release", "reject", "bump")),
-        *((method, (), {"reason": WHY}) for method in ("pause", "resume")),
+        *((method, (), {"reason": WHY}) for method in ("pause", "resume", "accept_reorg")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -7,15 +7,16 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import func, select
 
-from tests.unit.bench import COIN_SATS, FINAL, SAFETY, SATS, Bench
+from tests.unit.bench import COIN_SATS, FINAL, SAFETY, SATS, WHO, WHY, Bench
 from tests.unit.fakes import FakeClock, FakeNode, stranger
 from tests.unit.signing_orders import PKH
 from withdrawals.core.model import BatchState, Payment, TxOut, Withdrawal, WithdrawalState
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BlockHash, OutPoint, Sats
-from withdrawals.errors import LeaseLost, TipMoved, WrongChain
+from withdrawals.errors import LeaseLost, NotAllowed, TipMoved, WrongChain
 from withdrawals.ledger.schema import metadata
 from withdrawals.steps.audit import audit
+from withdrawals.steps.operate import accept_reorg, resume
 
 FACTS = {"headers", "coins", "spends", "payments"}
 CACHES = {"withdrawals", "batches"}
@@ -196,6 +197,46 @@ def test_a_reorg_of_safety_depth_is_never_followed(bench: Bench) -> None:
     assert bench.causes() == {"deep_reorg"}
     with bench.ledger.read() as view:
         assert view.load_tip() == tip
+        assert len(view.load_unspent_coins()) == 1
+
+
+@pytest.mark.covers("I1", "I3")
+def test_an_operator_may_accept_a_deep_reorg_and_nobody_is_paid_twice(bench: Bench) -> None:
+    """What was final loses its block, the stored bytes are sent again, and the breaker waits for his second word."""
+    bench.fund()
+    withdrawal = bench.request()
+    batch_id = bench.sent()
+    bench.mine(SAFETY)
+    assert bench.state(withdrawal) is WithdrawalState.FINAL
+    bench.node.reorg(SAFETY, forget=True)
+    with pytest.raises(TipMoved):
+        bench.follow()
+    accepted = accept_reorg(bench.ledger, bench.world, who=WHO, why=WHY)
+    assert accepted.depth == SAFETY
+    assert bench.follow().undone == SAFETY
+    assert bench.state(withdrawal) is WithdrawalState.BROADCAST
+    assert bench.causes() == {"deep_reorg", "reorg_below_final"}
+    resume(bench.ledger, bench.world, who=WHO, why=WHY)
+    bench.broadcast(batch_id)
+    bench.mine(FINAL)
+    assert bench.state(withdrawal) is WithdrawalState.FINAL
+    assert bench.paid(withdrawal) == [SATS]
+    assert_audit_is_clean(bench)
+
+
+def test_the_word_is_about_one_branch_and_one_tip(bench: Bench) -> None:
+    """Should the node change its mind once more, an operator looks once more."""
+    bench.fund(depth=SAFETY + 3)
+    with pytest.raises(NotAllowed, match="nothing to accept"):
+        accept_reorg(bench.ledger, bench.world, who=WHO, why=WHY)
+    bench.node.reorg(SAFETY)
+    with pytest.raises(TipMoved):
+        bench.follow()
+    accept_reorg(bench.ledger, bench.world, who=WHO, why=WHY)
+    bench.node.reorg(SAFETY + 1)
+    with pytest.raises(TipMoved):
+        bench.follow()
+    with bench.ledger.read() as view:
         assert len(view.load_unspent_coins()) == 1
 
 

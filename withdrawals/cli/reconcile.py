@@ -1,4 +1,4 @@
-"""What an operator calls when something is unexplained: reconcile, which lists, and takes his word."""
+"""What an operator calls when the world did what nobody foresaw: reconcile, and accept-reorg."""
 
 from __future__ import annotations
 
@@ -41,6 +41,23 @@ def reconcile_command(
         print_json(done)
     else:
         _print(done)
+
+
+@click.command("accept-reorg")
+@reason_option
+@json_option
+@pass_context
+def accept_reorg_command(context: Context, reason: str, *, as_json: bool) -> None:
+    """Follow the node onto a branch that parts from ours deeper than is ever followed without a word.
+
+    Look at the audit's conditional pairs first: only they rest on depth. Payments lose their blocks and are sent again.
+    """
+    with context.processor() as processor:
+        accepted = processor.accept_reorg(reason=reason)
+    if as_json:
+        print_json(accepted)
+    else:
+        click.echo(f"{accepted.depth} blocks go, back to block {accepted.fork.height}; the follower goes on from there")
 
 
 def _list(context: Context, *, as_json: bool) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from withdrawals.core.chain import Reorged
 from withdrawals.core.model import BreakerCause
 from withdrawals.errors import NotAllowed
+from withdrawals.forks import ACCEPTED, find_deep_fork
 from withdrawals.moves import check_reason
 from withdrawals.ports import Ledger, LedgerView
 from withdrawals.world import World
@@ -42,6 +44,35 @@ def resume(ledger: Ledger, world: World, *, who: str, why: str) -> tuple[Breaker
             tx.set_pause(None)
         tx.append_event("operator.resumed", at=now, who=who, why=reason)
     return causes
+
+
+def accept_reorg(ledger: Ledger, world: World, *, who: str, why: str) -> Reorged:
+    """Let the follower leave its tip for the node's branch, however deep they part. Raises NotAllowed.
+
+    Every fact above the fork is deleted, payments lose their blocks, and what was stored is sent again. Exclusion
+    holds all the same: it rests on no depth, but for the pairs that `audit` lists as conditional.
+    """
+    reason = check_reason(why)
+    with ledger.read() as view:
+        tip, causes = view.load_tip(), {c.cause for c in view.load_breaker()}
+    if tip is None or "deep_reorg" not in causes:
+        raise NotAllowed("accept-reorg: the breaker is not open for deep_reorg: there is nothing to accept")
+    found = find_deep_fork(ledger, world.chain, tip, world.chain.fetch_tip(), world.policy)
+    if found is None:
+        raise NotAllowed(
+            "accept-reorg: the node's chain parts from ours below the first block that this ledger follows, or has "
+            "nothing beside it now; accepted: a fork above it. Compare the node with others"
+        )
+    reorged, branch = found
+    data: dict[str, object] = {
+        "tip": tip.hash,
+        "branch": branch,
+        "fork_height": reorged.fork.height,
+        "depth": reorged.depth,
+    }
+    with ledger.begin() as tx:
+        tx.append_event(ACCEPTED, at=world.clock.now(), who=who, why=reason, data=data)
+    return reorged
 
 
 def _not_mended(view: LedgerView, causes: tuple[BreakerCause, ...]) -> list[str]:

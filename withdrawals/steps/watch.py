@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.blockscan import BlockScan, MalformedBlock, Touch, scan_block
-from withdrawals.core.chain import Deeper, Look, Progress, Reorged, Same, TooDeep, check_links, compare
+from withdrawals.core.chain import Reorged, TooDeep, check_links
 from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, Sats, ScriptPubKey, WithdrawalId
 from withdrawals.errors import NodeUnavailable, WrongChain, known
+from withdrawals.forks import accepted_branch, find_deep_fork, find_fork
 from withdrawals.lineage import attribute_spender
 from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, NodeTip
 
@@ -91,12 +92,13 @@ def _check_chain(follower: _Follower, node: NodeTip) -> None:
 def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
     """Delete the facts of blocks that the node's active chain no longer has; the number of blocks undone."""
     with follower.ledger.read() as view:
-        tip, identity = view.load_tip(), view.load_identity()
-        if tip is None or identity is None:
-            return 0
-    if _is_merely_behind(follower, node):
+        tip = view.load_tip()
+    if tip is None or _is_merely_behind(follower, node):
         return 0
-    match _compare(follower, tip, node, identity.birthday_height):
+    outcome = find_fork(follower.ledger, follower.chain, tip, node, follower.policy)
+    if isinstance(outcome, TooDeep):
+        outcome = _accepted(follower, tip, node) or outcome
+    match outcome:
         case Reorged(fork=fork, depth=depth):
             _retreat(follower, tip, fork, depth)
             return depth
@@ -105,26 +107,21 @@ def _undo_reorg(follower: _Follower, node: NodeTip) -> int:
     return 0
 
 
+def _accepted(follower: _Follower, tip: Header, node: NodeTip) -> Reorged | None:
+    """A reorg that is never followed by itself is followed once an operator has said so of exactly this one."""
+    with follower.ledger.read() as view:
+        accepted = accepted_branch(view, tip)
+    if accepted is None:
+        return None
+    found = find_deep_fork(follower.ledger, follower.chain, tip, node, follower.policy)
+    return found[0] if found is not None and found[1] == accepted else None
+
+
 def _is_merely_behind(follower: _Follower, node: NodeTip) -> bool:
     """Whether the node is on our chain and knows of blocks that it has not connected yet: it is waited for."""
     with follower.ledger.read() as view:
         ours = view.load_header(node.block.height)
     return node.headers_height > node.block.height and ours is not None and ours.hash == node.block.hash
-
-
-def _compare(
-    follower: _Follower, tip: Header, node: NodeTip, first_height: int
-) -> Same | Progress | Deeper | Reorged | TooDeep:
-    """Look at one height after another, from our tip downwards, until the chains meet or a limit is reached."""
-    looks: list[Look] = []
-    outcome: Same | Progress | Deeper | Reorged | TooDeep = Deeper(tip.height)
-    while isinstance(outcome, Deeper):
-        with follower.ledger.read() as view:  # for each look anew: the node is never asked inside a transaction
-            ours = known(view.load_header(outcome.height), f"no stored header at height {outcome.height} below our tip")
-        theirs = follower.chain.fetch_hash(ours.height) if ours.height <= node.block.height else None
-        looks.append(Look(ours, theirs))
-        outcome = compare(looks, node.block.height, follower.policy, first_height=first_height)
-    return outcome
 
 
 def _retreat(follower: _Follower, tip: Header, fork: BlockRef, depth: int) -> None:
