@@ -34,7 +34,7 @@ def test_a_coin_taken_by_hand_from_under_a_live_batch(
     """
     pays = deed == "pays"
     world = make_world(module_network)
-    world.fund_hot_wallet(COIN_SATS, COIN_SATS)
+    world.fund_hot_wallet(COIN_SATS, COIN_SATS, COIN_SATS)
     world.tick()
     world.request("one")
     world.tick()
