@@ -155,6 +155,16 @@ STATES = [
         for method, reason in (("cancel", ""), ("hold", "  "), ("release", "ok"), ("reject", "x" * 1001))
     ),
     by_hand("bump without a reason", "missing_reason", "bump", "broadcast", reason=""),
+    *(
+        Row(why, code, "approve_reissue", (name,), {"reason": reason}, ("approve-reissue", name, "--reason", reason))
+        for why, code, name, reason in (
+            ("approve-reissue of an unknown id", "unknown_id", GHOST, WHY),
+            ("approve-reissue of a malformed id", "malformed_id", "two words", WHY),
+            ("approve-reissue without a reason", "missing_reason", "broadcast", ""),
+            ("approve-reissue of what is in no batch", "not_allowed", "queued", WHY),
+        )
+    ),
+    Row("recover without a reason", "missing_reason", "recover", (), {"reason": ""}),
     Row("accept-reorg without a reason", "missing_reason", "accept_reorg", (), {"reason": ""}, ("accept-reorg",)),
     Row("accept-reorg of none", "not_allowed", "accept_reorg", (), {"reason": WHY}, ("accept-reorg", "--reason", WHY)),
     Row("pause without a reason", "missing_reason", "pause", (), {"reason": ""}),
@@ -232,6 +242,14 @@ FILES = [
 
 WORLD = [
     Row("init with a node that does not answer", "node_unavailable", "init"),
+    Row(
+        "approve-reissue with a node that does not answer",
+        "node_unavailable",
+        "approve_reissue",
+        ("broadcast",),
+        {"reason": WHY},
+        ("approve-reissue", "broadcast", "--reason", WHY),
+    ),
     Row("a survey with a node that does not answer", "node_unavailable", "survey", words=("reconcile",)),
     by_hand("bump with a node that does not answer", "gate_closed", "bump", "broadcast", reason=WHY, feerate=9_000),
 ]
