@@ -115,7 +115,7 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
     if selection is None:
         return ReissueRefused("not_enough: the coins that prove exclusion and all buried coins together do not suffice")
     plan = build_plan(batch_id, 1, selection, payments, change)
-    refusal = _limits_reason(plan, payments, policy)
+    refusal = _limits_reason(plan, payments, policy) or _same_again(plan, past)
     if refusal is not None:
         return ReissueRefused(refusal)
     intent = Intent(plan.ntxid, plan.prevouts, frozenset(plan.withdrawal_ids), sealed=True)
@@ -203,6 +203,13 @@ def conflicting_coins(coins: Sequence[Coin], earlier: Earlier, known: Known) -> 
 def _spendable(coins: Sequence[Coin], tip_height: int) -> list[Coin]:
     """Consensus lets the next block spend them."""
     return [c for c in coins if is_mature(c, tip_height)]
+
+
+def _same_again(plan: Plan, past: Past) -> str | None:
+    """Without change a re-issue may come out as an attempt that was asked for already: that one is mined as it is."""
+    if any(i.ntxid == plan.ntxid for intents in past.earlier.values() for i in intents):
+        return "same_again: an earlier attempt is this very transaction, and its stored bytes are sent again"
+    return None
 
 
 def _limits_reason(plan: Plan, payments: Sequence[PlannedOutput], policy: Policy) -> str | None:
