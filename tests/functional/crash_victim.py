@@ -28,6 +28,9 @@ FINAL_DEPTH: Final = 2
 BUMP: Final = "operator.bump"
 BUMPED: Final = "operator.bumped"
 """Told among the calls, so that one sees where the way of a bump begins and ends."""
+CONFLICT: Final = "block.conflict"
+REISSUED: Final = "reissue.sent"
+"""The same for the way from the block that leaves somebody unpaid to the re-issue that was sent for him."""
 _EXIT_OK: Final = 0
 _EXIT_ERROR: Final = 70
 
@@ -49,6 +52,10 @@ class Order:
     when: str = When.BEFORE
     bump: bool = False
     """Whether an operator raises the fee while it waits in the mempool."""
+    left_out: str = ""
+    """A second request (id, address and satoshis) of the same batch, which the operator leaves out of that bump."""
+    left_out_address: str = ""
+    left_out_sats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +73,21 @@ def live(order: Order, meter: Meter) -> None:
     node = Rpc(order.node_port, Path(order.node_cookie))
     inline = Inline(parts)
     Processor(parts).enqueue(order.request_id, order.address, sats=order.sats)
+    if order.left_out:
+        Processor(parts).enqueue(order.left_out, order.left_out_address, sats=order.left_out_sats)
     sweep(parts)
     inline.tick()
     if order.bump:
         with meter.around(BUMP), suppress(NotAllowed):  # not allowed: the one that died did it, and it is in a block
-            Processor(parts).bump(order.request_id, reason="it waits for too long", who="operator")
+            without = [order.left_out] if order.left_out else []
+            Processor(parts).bump(order.request_id, reason="it waits for too long", without=without, who="operator")
         inline.tick()
         meter.calls.append(BUMPED)
+    if order.left_out:
+        node.generatetoaddress(1, order.mine_to)
+        meter.calls.append(CONFLICT)
+        inline.tick()
+        meter.calls.append(REISSUED)
     for _ in range(FINAL_DEPTH):
         node.generatetoaddress(1, order.mine_to)
         inline.tick()

@@ -27,7 +27,7 @@ from regtest.network import Network
 from regtest.provision import NodeProgram
 from tests.conftest import has_failed
 from tests.functional.crash_ports import When
-from tests.functional.crash_victim import BUMP, BUMPED, FINAL_DEPTH, Order, Report
+from tests.functional.crash_victim import BUMP, BUMPED, CONFLICT, FINAL_DEPTH, REISSUED, Order, Report
 from tests.functional.world import COIN_SATS, World
 from withdrawals import ports
 from workers.follower import LEASE_S
@@ -79,6 +79,7 @@ class Victims:
         number: int | None = None,
         when: When = When.BEFORE,
         bump: bool = False,
+        left_out: str = "",
     ) -> Report:
         """One process that takes the request from its beginning to its end, or to its own death."""
         assert self._process.stdin is not None
@@ -98,6 +99,9 @@ class Victims:
             number=number,
             when=when,
             bump=bump,
+            left_out=left_out,
+            left_out_address=world.customers[left_out].address if left_out else "",
+            left_out_sats=world.customers[left_out].sats if left_out else 0,
         )
         self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         self._process.stdin.flush()
@@ -107,10 +111,10 @@ class Victims:
         return Report(found["signal"], found["status"], tuple(found["calls"]))
 
     def live_to_the_end(
-        self, world: World, request_id: str, *, number: int | None = None, bump: bool = False
+        self, world: World, request_id: str, *, number: int | None = None, bump: bool = False, left_out: str = ""
     ) -> Report:
         """A process that comes to its end by itself, without an error."""
-        report = self.live(world, request_id, number=number, bump=bump)
+        report = self.live(world, request_id, number=number, bump=bump, left_out=left_out)
         assert report.signal == report.status == 0, self.errors
         return report
 
@@ -168,21 +172,36 @@ def bumped_way(sides: dict[When, Victims]) -> tuple[str, ...]:
     return report.calls
 
 
-def kill_at(victims: Victims, world: World, numbers: Sequence[int], when: When, *, bump: bool = False) -> str:
+@pytest.fixture(scope="module")
+def reissued_way(sides: dict[When, Victims]) -> tuple[str, ...]:
+    """One of two is left out of the bump: the block with it leaves him unpaid, and a re-issue pays him."""
+    victims = sides[When.BEFORE]
+    world = victims.begin()
+    kept, left_out = world.customer(sats=SATS), world.customer(sats=SATS)
+    report = victims.live_to_the_end(world, kept, bump=True, left_out=left_out)
+    assert world.batch(left_out).generation == 2
+    world.assert_final_and_paid_once()
+    return report.calls
+
+
+def kill_at(
+    victims: Victims, world: World, numbers: Sequence[int], when: When, *, bump: bool = False, split: bool = False
+) -> str:
     """A death at each of these calls, each followed by one more process, which must find everything left to do."""
     killed: Counter[str] = Counter()
     slowest_s = 0.0
     for number in numbers:
-        request_id = world.customer(sats=SATS)
-        death = victims.live(world, request_id, number=number, when=when, bump=bump)
+        request_id, left_out = world.customer(sats=SATS), world.customer(sats=SATS) if split else ""
+        death = victims.live(world, request_id, number=number, when=when, bump=bump, left_out=left_out)
         assert death.signal == signal.SIGKILL, (when, number, death, victims.errors)
         assert len(death.calls) == number
         killed[death.calls[-1]] += 1
         began = time.monotonic()
-        victims.live_to_the_end(world, request_id, bump=bump)
+        victims.live_to_the_end(world, request_id, bump=bump, left_out=left_out)
         slowest_s = max(slowest_s, time.monotonic() - began)
-        assert world.state(request_id) == "final", (when, number, death.calls[-1])
-        world.assert_paid_exactly_once(request_id)
+        for name in filter(None, (request_id, left_out)):
+            assert world.state(name) == "final", (when, number, death.calls[-1])
+            world.assert_paid_exactly_once(name)
     world.assert_final_and_paid_once()
     assert world.mempool_txids() == set()
     assert slowest_s < RESCUE_S_MAX
@@ -190,12 +209,19 @@ def kill_at(victims: Victims, world: World, numbers: Sequence[int], when: When, 
 
 
 def kill_on_both_sides(
-    sides: dict[When, Victims], numbers: Sequence[int], way: tuple[str, ...], *, bump: bool = False
+    sides: dict[When, Victims],
+    numbers: Sequence[int],
+    way: tuple[str, ...],
+    *,
+    bump: bool = False,
+    split: bool = False,
 ) -> None:
     """Deaths before each of these calls on one node, after each of them on the other, at the same time."""
     worlds = {when: victims.begin() for when, victims in sides.items()}
     with ThreadPoolExecutor(len(sides)) as pool:
-        for words in pool.map(lambda when: kill_at(sides[when], worlds[when], numbers, when, bump=bump), sides):
+        for words in pool.map(
+            lambda when: kill_at(sides[when], worlds[when], numbers, when, bump=bump, split=split), sides
+        ):
             print(f"\n{words}, of {len(way)} calls")  # noqa: T201 -- shown by pytest -rP
 
 
@@ -217,6 +243,20 @@ def test_a_process_killed_at_any_call_of_a_bump_pays_exactly_once(
     numbers = [n for n, call in enumerate(bumped_way, start=1) if start < n <= end and call in LEAVES_A_TRACE]
     assert {bumped_way[n - 1] for n in numbers} >= LEAVES_A_TRACE
     kill_on_both_sides(sides, numbers, bumped_way, bump=True)
+
+
+@pytest.mark.covers("P3", "I1", "I2", "I7", "CE19")
+def test_a_process_killed_at_any_call_of_a_reissue_pays_exactly_once(
+    sides: dict[When, Victims], reissued_way: tuple[str, ...]
+) -> None:
+    """Any that leaves a trace, from the block that leaves somebody unpaid until the bytes planned for him are sent.
+
+    Between two of them nothing outside the process changes, so a death after one is a death before the next.
+    """
+    start, end = reissued_way.index(CONFLICT), reissued_way.index(REISSUED)
+    numbers = [n for n, call in enumerate(reissued_way, start=1) if start < n <= end and call in LEAVES_A_TRACE]
+    assert {reissued_way[n - 1] for n in numbers} >= LEAVES_A_TRACE
+    kill_on_both_sides(sides, numbers, reissued_way, bump=True, split=True)
 
 
 def test_the_whole_way_calls_every_method_of_every_port(whole_way: tuple[str, ...]) -> None:
