@@ -95,8 +95,9 @@ def _stranger(view: LedgerView, found: Found, network: Network) -> Stranger:
         elif vout in found.attributed:
             meaning = f"pays {paid[found.attributed[vout]].request_id}, by the rules"
         elif looks:
-            meaning = f"looks like {', '.join(w.request_id for w in looks)}: say --pays {vout}=ID or --other {vout}"
-            words += ["--pays", f"{vout}={looks[0].request_id}"]
+            meaning = f"looks like {', '.join(w.request_id for w in looks)}, which waits to be paid"
+            # Not ready to copy, on purpose: which of the two it is, only who looks at the transaction can say.
+            words.append(f"(--pays {vout}={looks[0].request_id} or --other {vout})")
         else:
             meaning = "nothing that waits to be paid"
         outputs.append(StrangerOutput(vout, output.sats, _name_of(output.script, network), meaning))

@@ -82,10 +82,11 @@ def _print(done: Reconciled) -> None:
     where = "in no block of the followed chain" if done.height is None else f"in block {done.height}"
     click.echo(f"explained: {done.tx.txid}, {where}")
     for vout, withdrawal_id in sorted(done.attributed.items()):
-        click.echo(f"  output {vout} pays {withdrawal_id}, by the rules")
+        click.echo(f"  output {vout} pays {done.requests[withdrawal_id]}, by the rules")
     for output in done.outputs:
+        name = "" if output.withdrawal_id is None else done.requests[output.withdrawal_id]
         words = {
-            Ruling.BOUND: f"pays {output.withdrawal_id}, on your word",
+            Ruling.BOUND: f"pays {name}, on your word",
             Ruling.OTHER: "pays none of ours, on your word",
             Ruling.OPEN: "is open: a later request that looks like it is held until you rule on it",
         }

@@ -34,6 +34,8 @@ class Reconciled:
     attributed: Mapping[int, WithdrawalId]
     height: int | None
     """Where it stands on the followed chain; None: in no block of it."""
+    requests: Mapping[WithdrawalId, RequestId]
+    """The names under which the exchange knows the withdrawals above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,11 @@ def reconcile(
                 tx.save_seen_payer(withdrawal_id, encoding.wtxid)
         _give_a_batch(tx, batch_id, sorted(bound.values()), words.who, reason, now)
         _save_payments(tx, found, bound)
-        homes = {w.batch_id for w in tx.load_withdrawals(list(bound.values())).values()}
+        paid = tx.load_withdrawals([*bound.values(), *found.attributed.values()])
+        homes = {paid[w].batch_id for w in bound.values()}
         settle(tx, {b for b in homes if b is not None}, False)  # noqa: FBT003 -- the port's positional flag
-    return Reconciled(spender, rulings, found.attributed, found.height)
+    names = {w.id: w.request_id for w in paid.values()}
+    return Reconciled(spender, rulings, found.attributed, found.height, names)
 
 
 def _rule(
