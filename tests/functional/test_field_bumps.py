@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 
 from regtest.funding import build_payment
-from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.rpc import RpcError, btc_of
+from tests.functional.field_views import txid_of, verdict, watching_wallet
 from tests.functional.node_payments import COIN_SATS as NODE_COIN_SATS
 from tests.functional.node_payments import confirmed_coin
 from tests.functional.world import ANCHOR_DEPTH, COIN_SATS, FINAL_DEPTH, SATS, World
@@ -20,16 +20,6 @@ from withdrawals.core.types import OutPoint, ScriptKind
 from withdrawals.errors import NotAllowed, UnknownId
 
 LEGACY: Final = (ScriptKind.P2PKH,)
-
-
-def verdict(world: World, request_id: str) -> str:
-    """What the ledger says of who spent the request's coin."""
-    [words] = world.processor.show(request_id).verdicts
-    return words.rpartition("height")[2].partition(": ")[2]
-
-
-def txid_of(raw: bytes) -> str:
-    return ids_of(raw).txid
 
 
 def bump(world: World, request_id: str) -> bytes:
@@ -125,12 +115,14 @@ def test_a_payment_that_was_malleated_and_then_bumped(
 ) -> None:
     """The twin is the one in the mempool; a bump replaces both, is malleated too, and any of the four pays once."""
     world = make_world(module_network, kinds=LEGACY)
+    wallet = watching_wallet(world, f"p13 {winner}")
     world.fund_hot_wallet(COIN_SATS, COIN_SATS)
     world.tick()
     world.request("one")
     world.tick()
     original, twin = world.signed("one")[-1], world.twin("one", "T09")
     seat(world, original, twin)
+    assert wallet.gettransaction(txid_of(original))["walletconflicts"] == [txid_of(twin)], "a wallet has two payments"
     world.tick()
     # A txid is no name to bump by, neither ours nor the twin's; both lead to the one request that they pay.
     for txid in (txid_of(original), txid_of(twin)):

@@ -12,6 +12,7 @@ from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.provision import NodeProgram
 from regtest.rpc import btc_of
+from tests.functional.field_views import verdict
 from tests.functional.node_payments import COIN_SATS as NODE_COIN_SATS
 from tests.functional.node_payments import confirmed_coin
 from tests.functional.world import ANCHOR_DEPTH, COIN_SATS, World
@@ -22,12 +23,6 @@ from workers.jobs import plan_all, sign_one
 LEGACY: Final = (ScriptKind.P2PKH,)
 CHAIN_MAX: Final = 3
 _VERBOSE: Final = True
-
-
-def verdict(world: World, request_id: str) -> str:
-    """What the ledger says of who spent the request's coin."""
-    [words] = world.processor.show(request_id).verdicts
-    return words.rpartition(": ")[2]
 
 
 # --------------------------------------------------------------------------------------------------- F7: a stale block

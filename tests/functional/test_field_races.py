@@ -30,7 +30,7 @@ SATS: Final = 100_000
 SMALL_COIN_SATS: Final = 1_000_000
 GIVEN_UP: Final = {"cancelled", "rejected"}
 ACTIONS: Final = ("cancel", "reject", "hold", "bump")
-_WAIT_S: Final = 30.0
+_WAIT_S: Final = 90.0
 
 
 def assert_given_up_or_paid_once(world: World) -> Counter[str]:
@@ -140,7 +140,7 @@ def test_exchange_operators_and_workers_all_at_once(
     def person(processor: Processor, seed: int) -> Counter[str]:
         dice, done = random.Random(seed), Counter[str]()
         start.wait(_WAIT_S)
-        for request_id in [first, *dice.sample(requests, len(requests)), *dice.sample(requests, len(requests))]:
+        for request_id in [first, *dice.sample(requests, len(requests))]:
             wait_for(partial(_is_known, processor, request_id), f"{request_id} to be accepted")
             action = dice.choice([*ACTIONS, "release"]) if request_id != first else "cancel"
             try:

@@ -11,8 +11,9 @@ from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.provision import NodeProgram
 from regtest.proxy import RpcProxy
-from regtest.rpc import Rpc, RpcError, btc_of
+from regtest.rpc import RpcError, btc_of
 from tests.conftest import has_failed
+from tests.functional.field_views import verdict, watching_wallet
 from tests.functional.world import COIN_SATS, FINAL_DEPTH, SATS, World
 from withdrawals.core.types import ScriptKind
 from withdrawals.errors import NotAllowed
@@ -36,24 +37,6 @@ def network(two_nodes: Network) -> Network:
     """Two nodes that agree, whatever the test before has done."""
     two_nodes.join()
     return two_nodes
-
-
-def verdict(world: World, request_id: str) -> str:
-    """What the ledger says of who spent the request's coin."""
-    [words] = world.processor.show(request_id).verdicts
-    return words.rpartition(": ")[2]
-
-
-def watching_wallet(world: World, name: str) -> Rpc:
-    """A wallet of the node that watches our scripts, as an operator looks at his hot wallet; it has no keys."""
-    world.rpc.createwallet(name, True)  # noqa: FBT003 -- the node's parameter, "disable_private_keys"
-    wallet = world.rpc.for_wallet(name)
-    described = [
-        {"desc": world.rpc.getdescriptorinfo(d)["descriptor"], "timestamp": "now", "range": [0, 40]}
-        for d in world.config.descriptors
-    ]
-    assert all(done["success"] for done in wallet.importdescriptors(described))
-    return wallet
 
 
 # ------------------------------------------------------------------------------------------- F9: each node has its own
