@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from withdrawals.core.model import Batch, Withdrawal
+from collections.abc import Mapping
+
+from withdrawals.core.model import Batch, Spend, Withdrawal
 from withdrawals.core.settlement import ChainFacts
-from withdrawals.core.types import Ntxid, OutPoint
+from withdrawals.core.types import Ntxid, OutPoint, Txid
 from withdrawals.ports import LedgerView
 
 
@@ -15,10 +17,20 @@ def load_facts(view: LedgerView, batch: Batch) -> ChainFacts:
     outpoints = {o for p in batch.plans for o in p.prevouts}.union(*payers.values())
     spends = view.load_spends(outpoints)
     alive = view.load_coins(outpoints).keys() - spends.keys()
+    if not batch.withdrawals:
+        alive |= _own_outputs(batch, spends) - spends.keys()
     payments = view.load_payments([w.id for w in batch.withdrawals])
     seen = {a.ntxid for a in batch.attempts if a.accepted_at is not None}
     seen |= {p.ntxid for p in batch.plans if p.asked and view.was_seen(p.ntxid)}
     return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen, payers)
+
+
+def _own_outputs(batch: Batch, spends: Mapping[OutPoint, Spend]) -> set[OutPoint]:
+    """Outputs of a fence's own transactions that no block has yet: the next one in its chain may spend them."""
+    waiting = [p for p in batch.plans if p.asked and not any(o in spends for o in p.prevouts)]
+    names = {Txid(p.ntxid) for p in waiting}
+    names |= {a.txid for a in batch.attempts if any(a.plan_number == p.number for p in waiting)}
+    return {OutPoint(txid, 0) for txid in names}
 
 
 def _bound_payers(view: LedgerView, batch: Batch) -> dict[Ntxid, frozenset[OutPoint]]:

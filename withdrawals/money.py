@@ -9,6 +9,7 @@ from withdrawals.core.coin_selection import usable_coins
 from withdrawals.core.model import BatchState, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Feerate, Sats
+from withdrawals.fences import load_fenced
 from withdrawals.ports import LedgerView, StateCount
 
 UNPAID: Final = frozenset(
@@ -50,7 +51,9 @@ def load_money(view: LedgerView, states: tuple[StateCount, ...], policy: Policy)
     """Coins by what they may be used for, beside the sums of `states`."""
     tip, reserved, coins = view.load_tip(), view.load_reservations(), view.load_unspent_coins()
     free = [c for c in coins if c.outpoint not in reserved]
-    usable = usable_coins(free, Feerate(policy.feerate_default), 0 if tip is None else tip.height, policy)
+    fenced = load_fenced(view, [c.outpoint for c in free], policy)
+    height = 0 if tip is None else tip.height
+    usable = usable_coins(free, Feerate(policy.feerate_default), height, policy, fenced=fenced)
     sums = {s.state: s.sats for s in states}
     return Money(
         owed_sats=Sats(sum(sums[s] for s in UNPAID)),

@@ -26,7 +26,7 @@ from withdrawals.errors import ConfigError, MalformedFile, NotAllowed, UnknownId
 from withdrawals.explain import Story, tell, why
 from withdrawals.inputs import parse_amount, parse_path, parse_states, parse_vout, parse_who, parse_whole
 from withdrawals.ports import LedgerView, Progress, unseen
-from withdrawals.restoring import recover_from_journal
+from withdrawals.restoring import RecoveryReport, recover_from_journal, recover_with_fence
 from withdrawals.status import Status, load_status
 from withdrawals.steps import audit as audit_step
 from withdrawals.steps import bump as bump_step
@@ -35,7 +35,6 @@ from withdrawals.steps import operate, request
 from withdrawals.steps.audit import AuditReport
 from withdrawals.steps.bump import Bumped, Without
 from withdrawals.steps.reconcile import Reconciled, Words, reconcile
-from withdrawals.steps.recover import Recovered
 from withdrawals.steps.reissue import Reissued, approve_reissue
 from withdrawals.steps.settle import settle_with
 from withdrawals.survey import Survey, survey
@@ -300,14 +299,16 @@ class Processor:
         settle = settle_with(parts.config.policy, parts.clock)
         return reconcile(parse_hash(txid), words, parts.ledger, settle, parts.config.policy, parts.clock, parts.dice)
 
-    def recover(self, *, reason: str, who: str | None = None) -> Recovered:
+    def recover(self, *, reason: str, fence: bool = False, who: str | None = None) -> RecoveryReport:
         """Teach a restored ledger, from the keys' journal, what it promised; on the signing host, processes stopped.
 
         Every unpaid request is held until the exchange repeats its id. Again changes nothing. Raises StaleLedger where
-        the journal cannot tell, NotAllowed while a process is alive or where a line cannot be replayed.
+        the journal cannot tell, NotAllowed while a process is alive or where a line cannot be replayed. `fence`: the
+        journal itself is lost or was restored: every coin is spent, and all that follows descends from that.
         """
         self._require_identity()
-        return recover_from_journal(self._parts, who=parse_who(who), why=reason)
+        do = recover_with_fence if fence else recover_from_journal
+        return do(self._parts, who=parse_who(who), why=reason)
 
     def audit(self, *, offline: bool = False, progress: Progress = unseen) -> AuditReport:
         """Prove everything again from what is stored; changes nothing.

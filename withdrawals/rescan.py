@@ -27,6 +27,8 @@ BRANCHES: Final = (0, 1)
 WIDE: Final = 1_000
 """How many scripts of every branch are watched beyond the last one that is known to be used, at least."""
 DAY_S: Final = 86_400
+INDEX_MAX: Final = 999_999
+"""The node scans no further than this."""
 
 Settle = Callable[[LedgerTx, Collection[BatchId], bool], None]
 """Recompute the cached states of these batches in this transaction; True: the follower is at the node's tip."""
@@ -180,6 +182,34 @@ class Rescan:
             # Without any signature everything since the birthday is read again.
             header = view.load_header(birthday if signed is None else header.height - 1)
         return None if header is None else BlockRef(header.height, header.hash)
+
+    def meet_forgotten(self, source: ScriptSource, descriptors: Sequence[str], *, who: str) -> int:
+        """Have every coin of ours in the node's own UTXO set known to the ledger; how many it had not known.
+
+        Coins from before the first followed block are left: no ledger that began there ever spent one. Raises as
+        `fetch_unspent` and the follower do.
+        """
+        with self.ledger.read() as view:
+            highest = max((own.index for own in view.load_own_scripts().values()), default=0)
+        scan = self.chain.fetch_unspent(descriptors, index_max=min(highest + WIDE, INDEX_MAX))
+        with self.ledger.read() as view:
+            known_here = view.load_coins(scan.outputs.keys())
+            birthday = known(view.load_identity(), "only an initialised ledger is recovered").birthday_height
+            unknown = {o: u for o, u in scan.outputs.items() if o not in known_here and u.height > birthday}
+            found = find_scripts(view, source, {u.script for u in unknown.values()})
+            lowest = min((u.height for u in unknown.values()), default=0)
+            header = view.load_header(lowest - 1)
+        if not unknown:
+            return 0
+        start = None if header is None else BlockRef(header.height, header.hash)
+        if start is not None:
+            self.ensure_readable(start)
+        epoch = self.take()
+        with self.ledger.begin() as tx:
+            watch_wider(tx, source, list(found.values()))
+            self.retreat(tx, start, epoch, who=who)
+        self.follow_to_tip()
+        return len(unknown)
 
     def retreat(self, tx: LedgerTx, start: BlockRef | None, epoch: int, *, who: str) -> None:
         """Delete the facts above `start`, and settle nothing: they are read again at once."""

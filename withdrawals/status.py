@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +11,7 @@ from withdrawals.core.model import BreakerCause, Identity, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Sats
 from withdrawals.errors import NodeRejected, NodeUnavailable
+from withdrawals.fences import fence_words
 from withdrawals.money import UNPAID, Money, load_money
 from withdrawals.ports import ChainSource, Clock, GateRow, Heartbeat, Ledger, NodeTip, StateCount
 
@@ -84,7 +85,8 @@ def load_status(ledger: Ledger, chain: ChainSource, policy: Policy, clock: Clock
             now=clock.now(),
             attention=(),
         )
-    return replace(status, attention=tuple(_attention(status, money, policy)))
+        fence = tuple(fence_words(view, policy))
+    return replace(status, attention=(*_attention(status, money, policy), *_fence_attention(fence)))
 
 
 def _look_at(chain: ChainSource) -> tuple[NodeTip | None, str]:
@@ -116,6 +118,11 @@ def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
             )
             yield f"queue: the oldest {count.state} request waits for {age_of(status.now - count.oldest_at)}. {do}"
     yield from _worker_attention(status)
+
+
+def _fence_attention(fence: Iterable[str]) -> Iterator[str]:
+    for words in fence:
+        yield f"fence: {words}"
 
 
 def _node_attention(status: Status, policy: Policy) -> Iterator[str]:

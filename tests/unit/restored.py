@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ from tests.unit.bench import SATS, WHO, Bench, FakeParts
 from tests.unit.fakes import FakeNode
 from withdrawals.core.model import JournalLine, Withdrawal
 from withdrawals.processor import Processor
-from withdrawals.restoring import recover_from_journal
+from withdrawals.restoring import RecoveryReport, recover_from_journal, recover_with_fence
 from withdrawals.signing.journal import read_journal
 from withdrawals.steps import request as request_step
 from withdrawals.steps.recover import Recovered
@@ -52,15 +53,24 @@ class Restored:
         self.bench.open(self.bench.folder / "ledger.db", self.bench.policy)
         if not signing:
             self.bench.parts.signer.close()  # type: ignore[attr-defined] # the adapter has it, the port does not
+            del self.bench.parts.__dict__["signer"]  # whoever needs the keys opens them again
 
     def recover(self, meter: Meter | None = None) -> Recovered:
+        """The command without the fence."""
+        return self._run(recover_from_journal, meter).recovered
+
+    def fence(self, meter: Meter | None = None) -> RecoveryReport:
+        """The command with the fence."""
+        return self._run(recover_with_fence, meter)
+
+    def _run(self, command: Callable[..., RecoveryReport], meter: Meter | None) -> RecoveryReport:
         """The command, with every process stopped; then they are started again. `meter` stands around every port."""
         self.bench.clock.sleep(60)
         self.bench.parts.close()
         self.start(signing=False)
         parts = self.bench.parts if meter is None else self.metered(meter)
         try:
-            return recover_from_journal(parts, who=WHO, why=WHY)
+            return command(parts, who=WHO, why=WHY)
         finally:
             parts.close()
             self.start()

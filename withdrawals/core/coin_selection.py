@@ -12,7 +12,7 @@ the same coins always give the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from withdrawals.core.addresses import dust_threshold_sats
 from withdrawals.core.fees import fee_for, is_malleable, plan_vsize, spend_cost_sats
 from withdrawals.core.model import Coin, OwnScript, PlannedInput, TxOut
 from withdrawals.core.policy import Policy
-from withdrawals.core.types import Feerate, Sats
+from withdrawals.core.types import Feerate, OutPoint, Sats
 from withdrawals.errors import ensure
 
 COINBASE_MATURITY: Final = 100
@@ -74,8 +74,15 @@ def is_anchor(coin: Coin, tip_height: int, policy: Policy) -> bool:
     return coin.depth(tip_height) >= policy.anchor_depth_min and is_mature(coin, tip_height)
 
 
-def usable_coins(coins: Sequence[Coin], feerate: Feerate, tip_height: int, policy: Policy) -> Usable:
-    """Sort our coins into those that may be spent now and those that wait.
+def usable_coins(
+    coins: Sequence[Coin],
+    feerate: Feerate,
+    tip_height: int,
+    policy: Policy,
+    *,
+    fenced: Collection[OutPoint] | None = None,
+) -> Usable:
+    """Sort our coins into those that may be spent now and those that wait. `fenced`: the only ones that may be anchors.
 
     Left out of both: malleable (P2PKH) coins, unless policy allows them, and coins that cost as much as they hold.
     """
@@ -86,10 +93,15 @@ def usable_coins(coins: Sequence[Coin], feerate: Feerate, tip_height: int, polic
     ]
     ready = [c for c in worth if c.depth(tip_height) >= max(1, policy.coin_depth_min) and is_mature(c, tip_height)]
     total_sats = sum(c.sats for c in worth)
-    if not any(is_anchor(c, tip_height, policy) for c in ready):
+    if not any(is_anchor(c, tip_height, policy) and _is_within(fenced, c.outpoint) for c in ready):
         return Usable((), has_anchor=False, waiting_sats=Sats(total_sats))
     waiting_sats = total_sats - sum(c.sats for c in ready)
     return Usable(tuple(sorted(ready, key=_largest_first)), has_anchor=True, waiting_sats=Sats(waiting_sats))
+
+
+def _is_within(fenced: Collection[OutPoint] | None, outpoint: OutPoint) -> bool:
+    """Without a fence every coin of ours will do."""
+    return fenced is None or outpoint in fenced
 
 
 def _largest_first(coin: Coin) -> tuple[int, str, int]:
@@ -107,12 +119,17 @@ def choose_coins(
     feerate: Feerate,
     tip_height: int,
     policy: Policy,
+    fenced: Collection[OutPoint] | None = None,
 ) -> Selection | NotEnough:
-    """Coins for a first plan that pays `payments` at `feerate` (sat/kvB), with at least one anchor among them."""
-    usable = usable_coins(coins, feerate, tip_height, policy)
+    """Coins for a first plan that pays `payments` at `feerate` (sat/kvB), with at least one anchor among them.
+
+    `fenced`: while a fence is in force, the coins that descend from it; the anchor is one of them.
+    """
+    usable = usable_coins(coins, feerate, tip_height, policy, fenced=fenced)
     fee_of = fee_at(feerate)
     everything = [_input_of(c) for c in usable.coins]
-    anchors = [_input_of(c) for c in usable.coins if is_anchor(c, tip_height, policy)]
+    buried = [c for c in usable.coins if is_anchor(c, tip_height, policy)]
+    anchors = [_input_of(c) for c in buried if _is_within(fenced, c.outpoint)]
     order = anchors[:1] + [i for i in everything if i not in anchors[:1]]
     needed = _count_needed(order, payments, fee_of)
     if not anchors or needed is None:

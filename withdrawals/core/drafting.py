@@ -5,7 +5,7 @@ The rules are told at the top of `planning`, which is where a draft becomes a pl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,7 @@ from withdrawals.core.fees import MAX_VSIZE, fee_for, input_weight, is_malleable
 from withdrawals.core.limits import batch_reason_for, day_reason_for, hold_reason_for
 from withdrawals.core.model import Coin, Withdrawal
 from withdrawals.core.policy import Policy
-from withdrawals.core.types import Feerate, Sats, WithdrawalId
+from withdrawals.core.types import Feerate, OutPoint, Sats, WithdrawalId
 
 _NOTHING: Final = Sats(0)
 
@@ -45,12 +45,20 @@ class Reach:
         return paid_sats + fee_for(vsize, self.feerate) - self.sats
 
 
-def reach_of(coins: Sequence[Coin], feerate: Feerate, tip_height: int, policy: Policy) -> Reach:
+def reach_of(
+    coins: Sequence[Coin],
+    feerate: Feerate,
+    tip_height: int,
+    policy: Policy,
+    fenced: Collection[OutPoint] | None = None,
+) -> Reach:
     """How far our coins reach at this tip."""
-    usable = usable_coins(coins, feerate, tip_height, policy)
+    usable = usable_coins(coins, feerate, tip_height, policy, fenced=fenced)
     excuse = f"{usable.waiting_sats:,} sats of ours are not deep enough yet"
     if not usable.has_anchor:
         excuse += f"; no coin of ours is {policy.anchor_depth_min} deep, and a first plan spends at least one"
+        if fenced is not None:
+            excuse += "; until the fence is buried it must descend from the fence"
     return Reach(
         sats=sum(c.sats for c in usable.coins),
         weight=sum(input_weight(c.own) for c in usable.coins),

@@ -59,7 +59,7 @@ class PlanDecision:
 # ------------------------------------------------------------------------------------------------------ the first plan
 
 
-def plan_batch(
+def plan_batch(  # noqa: PLR0913 -- one decision needs all of it at once
     *,
     batch_id: BatchId,
     queued: Sequence[Withdrawal],
@@ -69,17 +69,27 @@ def plan_batch(
     tip_height: int,
     policy: Policy,
     planned_last_day_sats: Sats,
+    fenced: Collection[OutPoint] | None = None,
 ) -> PlanDecision:
-    """A first plan for the queue. `queued` in request order; `coins`: unspent and unreserved; `feerate` in sat/kvB."""
+    """A first plan for the queue. `queued` in request order; `coins`: unspent and unreserved; `feerate` in sat/kvB.
+
+    `fenced`: while a fence is in force, the coins that descend from it; the anchor is one of them.
+    """
     _ensure_first(queued)
-    draft = Draft(reach_of(coins, feerate, tip_height, policy), policy, planned_last_day_sats)
+    draft = Draft(reach_of(coins, feerate, tip_height, policy, fenced), policy, planned_last_day_sats)
     for withdrawal in queued:
         if not draft.offer(withdrawal):
             break
     while draft.chosen:
         payments = tuple(PlannedOutput(w.script, w.sats, w.id) for w in draft.chosen)
         selection = choose_coins(
-            coins, _bare(payments), change=change, feerate=feerate, tip_height=tip_height, policy=policy
+            coins,
+            _bare(payments),
+            change=change,
+            feerate=feerate,
+            tip_height=tip_height,
+            policy=policy,
+            fenced=fenced,
         )
         ensure(isinstance(selection, Selection), "coins that suffice for a draft suffice for its plan")
         if isinstance(selection, NotEnough):

@@ -92,12 +92,14 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
     feerate: Feerate,
     tip_height: int,
     policy: Policy,
+    fenced: Collection[OutPoint] | None = None,
 ) -> Reissue | ReissueRefused:
     """The first plan of the next generation: pays exactly `unpaid`, and conflicts with all of `past`.
 
     `lineage_coins`: unspent coins reserved for this lineage; `free_coins`: unspent and unreserved ones. Both may be
     in the seed, at any depth. On top come coins of the lineage, and of the free ones only buried ones (I13); where the
-    seed is empty, only buried ones of either.
+    seed is empty, only buried ones of either. `fenced`: while a fence is in force, the coins that descend from it; one
+    of them is in the seed.
     """
     mature = (_spendable(lineage_coins, tip_height), _spendable(free_coins, tip_height))
     fit = [c for c in (*mature[0], *mature[1]) if not _useless(c, past)]
@@ -107,6 +109,9 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
         unproved = _unproved_by(fit, to_prove, past.known)
         reason = "not_exclusive: no unspent coin of ours proves that no earlier attempt can be mined too"
         return ReissueRefused(reason, unproved)
+    seed = _with_fenced(seed, fit, fenced)
+    if seed is None:
+        return ReissueRefused("not_fenced: no coin that may be spent now descends from the fence")
     payments = tuple(PlannedOutput(w.script, w.sats, w.id) for w in unpaid)
     kept = [PlannedInput(c.outpoint, c.sats, c.own) for c in seed]
     on_top = _on_top_of(seed, fit, {c.outpoint for c in lineage_coins}, feerate, tip_height, policy)
@@ -124,6 +129,16 @@ def plan_reissue(  # noqa: PLR0913 -- one decision needs all of it at once
         unproved = tuple(o for o in exclusion.objections if o.code in UNPROVED)
         return ReissueRefused(f"not_exclusive: {exclusion.objections[0].message}", unproved)
     return Reissue(plan, exclusion)
+
+
+def _with_fenced(
+    seed: tuple[Coin, ...], fit: Sequence[Coin], fenced: Collection[OutPoint] | None
+) -> tuple[Coin, ...] | None:
+    """The seed, with the largest coin that descends from the fence where it has none of them; None: there is none."""
+    if fenced is None or any(c.outpoint in fenced for c in seed):
+        return seed
+    descending = [c for c in fit if c.outpoint in fenced]
+    return (*seed, max(descending, key=lambda c: (c.sats, c.outpoint))) if descending else None
 
 
 def _on_top_of(

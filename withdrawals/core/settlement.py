@@ -53,6 +53,8 @@ def depth_of(height: int, tip_height: int) -> int:
 def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
     """The states of a batch and its withdrawals on this chain."""
     ours = {w.id for w in batch.withdrawals}
+    if not ours:
+        return _settle_fence(batch, facts, policy)
     depths: dict[WithdrawalId, int] = {}
     for payment in facts.payments:
         if payment.withdrawal_id in ours:
@@ -71,6 +73,23 @@ def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
         for w in ours
     }
     return Settlement(state, states, taken, vanished)
+
+
+def _settle_fence(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
+    """A batch that pays nobody is settled by the blocks of its own plans, the shallowest of them."""
+    asked = [p for p in batch.plans if p.asked]
+    own = {p.ntxid for p in asked}
+    inputs = sorted({o for p in asked for o in p.prevouts})
+    heights = {s.ntxid: s.block.height for s in facts.spends.values() if s.ntxid in own}
+    taken = tuple(facts.spends[o] for o in inputs if o in facts.spends and facts.spends[o].ntxid not in own)
+    vanished = tuple(o for o in inputs if o not in facts.spends and o not in facts.alive)
+    state = deed_of(batch.plans, facts.seen)
+    if taken or vanished:
+        state = BatchState.CONFLICTED
+    elif asked and len(heights) == len(own):
+        depth = depth_of(max(heights.values()), facts.tip_height)
+        state = BatchState.FINAL if depth >= policy.final_depth else BatchState.CONFIRMED
+    return Settlement(state, {}, taken, vanished)
 
 
 def deed_of(plans: Sequence[Plan], seen: Collection[Ntxid]) -> BatchState:

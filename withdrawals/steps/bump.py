@@ -19,6 +19,7 @@ from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, WithdrawalId
 from withdrawals.errors import NotAllowed, UnknownId
+from withdrawals.fences import fence_objections
 from withdrawals.left_out import note_left_out
 from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.moves import check_reason
@@ -102,6 +103,7 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, w
     objections = [
         *check_plan(made, withdrawals, policy, own_scripts=load_own_change(tx, made)),
         *(o.message for o in judge_plan(tx, made, policy).objections),
+        *fence_objections(tx, made, policy),
     ]
     if objections:
         raise NotAllowed(f"batch {batch_id} cannot be bumped: {'; '.join(objections)}")

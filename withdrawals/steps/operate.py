@@ -7,6 +7,7 @@ from typing import Final
 from withdrawals.core.chain import Reorged
 from withdrawals.core.model import BreakerCause
 from withdrawals.errors import NotAllowed
+from withdrawals.fences import unfinished_fence
 from withdrawals.forks import ACCEPTED, find_deep_fork
 from withdrawals.moves import check_reason
 from withdrawals.ports import Ledger, LedgerView
@@ -82,4 +83,5 @@ def _not_mended(view: LedgerView, causes: tuple[BreakerCause, ...]) -> list[str]
     open_words = {c.cause for c in causes}
     if open_words & UNEXPLAINED and gate is not None and any(r.startswith("node_unavailable") for r in gate.reasons):
         problems.append("the node cannot be asked whether the spend is still there")
-    return problems
+    unfinished = unfinished_fence(view)
+    return [*problems, unfinished] if unfinished else problems

@@ -17,6 +17,7 @@ from withdrawals.core.planning import PlanDecision, check_plan, plan_batch
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, Sats
 from withdrawals.errors import BreakerOpen, GateClosed
+from withdrawals.fences import fence_objections, load_fenced
 from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.ports import Dice, FeeSource, Ledger, LedgerTx
 from withdrawals.world import World, check_gate
@@ -68,6 +69,7 @@ def _plan_in(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, 
     withdrawals = {w.id: w for w in queued}
     objections = [*check_plan(decision.plan, withdrawals, policy, own_scripts=load_own_change(tx, decision.plan))]
     objections += [o.message for o in judge_plan(tx, decision.plan, policy).objections]
+    objections += fence_objections(tx, decision.plan, policy)
     if objections:
         words = f"the planner made a plan that its own checker refuses: {'; '.join(objections)}"
         tx.open_breaker("plan_refused", words, at=now)
@@ -82,15 +84,17 @@ def _decide(
     tip = tx.load_tip()
     coins = tx.load_unspent_coins()
     reserved = tx.load_reservations([c.outpoint for c in coins])
+    free = [c for c in coins if c.outpoint not in reserved]
     return plan_batch(
         batch_id=batch_id,
         queued=queued,
-        coins=[c for c in coins if c.outpoint not in reserved],
+        coins=free,
         change=tx.peek_script(0, CHANGE_BRANCH),
         feerate=feerate,
         tip_height=0 if tip is None else tip.height,
         policy=policy,
         planned_last_day_sats=tx.sum_planned_sats_since(now - DAY_S),
+        fenced=load_fenced(tx, [c.outpoint for c in free], policy),
     )
 
 

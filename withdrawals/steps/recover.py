@@ -20,6 +20,7 @@ from withdrawals.core.model import JOURNAL_START, BatchState, JournalLine, OwnSc
 from withdrawals.core.recovery import LineRefused, bind_outputs, change_scripts_of
 from withdrawals.core.types import BatchId, BlockRef, Network, RequestId, ScriptPubKey
 from withdrawals.errors import NotAllowed, StaleLedger
+from withdrawals.fences import FENCING, RECOVERED
 from withdrawals.moves import check_reason
 from withdrawals.ports import Dice, LedgerTx, LedgerView
 from withdrawals.replay import Replay, give_up_unasked, hold_unpaid, is_known, reserve_again
@@ -61,6 +62,8 @@ class Recovery:
     dice: Dice
     network: Network
     fencing: bool = False
+    descriptors: Sequence[str] = ()
+    """Before a fence, the node's own UTXO set is asked for coins of these that the ledger does not know."""
 
 
 def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
@@ -77,12 +80,15 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
         scripts = _change_of(view, recovery, fresh)
     epoch = rescan.take()
     if recovery.fencing:
-        _stop_signing(rescan)
+        _stop_signing(rescan, who=who, why=reason)
     start = rescan.fetch_start() if needed else None
     if needed:
         with rescan.ledger.begin() as tx:
             watch_wider(tx, recovery.scripts, scripts)
             rescan.retreat(tx, start, epoch, who=who)
+        epoch = rescan.follow_to_tip()
+    if recovery.fencing:
+        rescan.meet_forgotten(recovery.scripts, recovery.descriptors, who=who)
         epoch = rescan.follow_to_tip()
     with rescan.ledger.begin() as tx:
         done = _replay(tx, recovery, start, epoch, who=who, why=reason)
@@ -95,11 +101,13 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
     return done
 
 
-def _stop_signing(rescan: Rescan) -> None:
+def _stop_signing(rescan: Rescan, *, who: str, why: str) -> None:
     """Until the fence stands, nothing may be signed, also where two restored memories agree with each other."""
     words = "an operator says that ledger and journal have forgotten signatures; nothing is signed before the fence is"
+    now = rescan.clock.now()
     with rescan.ledger.begin() as tx:
-        tx.open_breaker("stale_ledger", words, at=rescan.clock.now())
+        tx.open_breaker("stale_ledger", words, at=now)
+        tx.append_event(FENCING, at=now, who=who, why=why)
 
 
 def _fresh_lines(view: LedgerView, recovery: Recovery) -> tuple[JournalLine, ...]:
@@ -184,9 +192,8 @@ def _replay(tx: LedgerTx, recovery: Recovery, start: BlockRef | None, epoch: int
             "skipped": skipped,
         }
         # Before a fence nothing is shown yet: what the journal itself forgot is excluded only by the fence.
-        tx.append_event(
-            "ledger.fencing" if recovery.fencing else "ledger.recovered", at=now, who=who, why=why, data=data
-        )
+        kind = "ledger.replayed" if recovery.fencing else RECOVERED
+        tx.append_event(kind, at=now, who=who, why=why, data=data)
     if fresh:
         # These facts were read without knowing the replayed plans: what they pay is found when they are read again.
         rescan.retreat(tx, start, epoch, who=who)
@@ -195,6 +202,7 @@ def _replay(tx: LedgerTx, recovery: Recovery, start: BlockRef | None, epoch: int
 
 def _doubted(view: LedgerView) -> bool:
     """Whether the breaker says that ledger and journal disagree, and nothing has shown since that they agree."""
-    opened = [c.opened_at for c in view.load_breaker() if c.cause in {"stale_ledger", "journal_damaged"}]
-    shown = view.find_last_event("ledger.recovered")
-    return bool(opened) and (shown is None or shown.at <= max(opened))
+    if not any(c.cause in {"stale_ledger", "journal_damaged"} for c in view.load_breaker()):
+        return False
+    opened, shown = view.find_last_event("breaker.opened"), view.find_last_event(RECOVERED)
+    return shown is None or (opened is not None and opened.seq > shown.seq)

@@ -24,6 +24,7 @@ from withdrawals.core.settlement import settle
 from withdrawals.core.types import BatchId, Feerate, OutPoint, WithdrawalId
 from withdrawals.errors import BreakerOpen, GateClosed, NotAllowed, UnknownId
 from withdrawals.facts import load_facts, unpaid_of
+from withdrawals.fences import fence_objections, load_fenced
 from withdrawals.left_out import let_back_in, load_kept_back, words_of_kept_back
 from withdrawals.lineage import History, load_history
 from withdrawals.moves import check_reason
@@ -218,12 +219,15 @@ def _decide(tx: LedgerTx, case: _Case, following: _Next, waived: frozenset[Pair]
         feerate=following.feerate,
         tip_height=0 if tip is None else tip.height,
         policy=following.policy,
+        fenced=load_fenced(tx, [c.outpoint for c in (*case.lineage_coins, *case.free)], following.policy),
     )
     if isinstance(decision, Reissue):
         theirs = {w.id: replace(w, batch_id=following.child) for w in case.due}
         problems = check_plan(decision.plan, theirs, following.policy, own_scripts=tx.load_own_scripts())
         if problems:
             return ReissueRefused(f"checker: {'; '.join(problems)}")
+        for objection in fence_objections(tx, decision.plan, following.policy):
+            return ReissueRefused(objection)
     return decision
 
 

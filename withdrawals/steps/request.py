@@ -11,11 +11,12 @@ from withdrawals.core.amounts import parse_sats
 from withdrawals.core.foreign import LOOK_ALIKE
 from withdrawals.core.lifecycle import check_cancel, check_hold, check_reject, check_release
 from withdrawals.core.limits import hold_reason_for
-from withdrawals.core.model import Withdrawal, WithdrawalState
+from withdrawals.core.model import BatchState, Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.recovery import is_recovery_hold, reason_before
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
 from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, TheirError, UnknownId
+from withdrawals.fences import RECOVERED, load_last_fence
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
 
@@ -201,11 +202,23 @@ def _check_memory(tx: LedgerView) -> None:
     if doubts:
         words = "; ".join(f"{c.cause}: {c.detail}" for c in doubts)
         raise BreakerOpen(f"this ledger may have forgotten payments, so nothing is cancelled or rejected now: {words}")
+    fence = load_last_fence(tx)
+    if fence is not None and fence.batch.state is not BatchState.FINAL:
+        raise BreakerOpen(
+            f"nothing is cancelled or rejected until the fence {fence.batch.id} is final (it is {fence.batch.state}): "
+            f"until then a forgotten signature may still pay"
+        )
     lasting = [c for c in tx.load_breaker_history() if c.cause in JOURNAL_DOUBTS]
-    shown = [e.at for e in map(tx.find_last_event, ("batch.signed", "ledger.recovered")) if e is not None]
-    if lasting and max(shown, default=0) <= lasting[-1].opened_at:
+    if lasting and not _agreement_shown(tx, since=lasting[-1].opened_at):
         raise BreakerOpen(
             f"nothing is cancelled or rejected until a signature, or `withdrawals recover`, has shown again that the "
             f"keys' journal agrees with this ledger; closing the breaker by hand does not show it: "
             f"{lasting[-1].cause}: {lasting[-1].detail}"
         )
+
+
+def _agreement_shown(view: LedgerView, *, since: int) -> bool:
+    """Whether ledger and journal were seen to agree after this moment, or, within one second, after every opening."""
+    shown = [e for e in map(view.find_last_event, ("batch.signed", RECOVERED)) if e is not None]
+    opened = view.find_last_event("breaker.opened")
+    return any(e.at > since or (opened is not None and e.seq > opened.seq) for e in shown)

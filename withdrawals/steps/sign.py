@@ -26,11 +26,23 @@ from withdrawals.errors import (
     OrderRefused,
     SignerUnavailable,
     StaleLedger,
+    ensure,
     known,
 )
+from withdrawals.fences import fence_objections
 from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.moves import abandon
-from withdrawals.ports import ApprovedPayment, Clock, Ledger, LedgerTx, SignedAnswer, Signer, SigningOrder, Verifier
+from withdrawals.ports import (
+    ApprovedPayment,
+    Clock,
+    Ledger,
+    LedgerTx,
+    LedgerView,
+    SignedAnswer,
+    Signer,
+    SigningOrder,
+    Verifier,
+)
 from withdrawals.world import World, check_gate
 
 SIGNER: Final = "signer"
@@ -84,18 +96,36 @@ def sign(batch_id: BatchId, ledger: Ledger, signer: Signer, verifier: Verifier, 
             _compare(ledger, signer, world)
         with ledger.begin() as tx:
             ask = _prepare(tx, batch_id, world.policy, world.clock.now())
-        if isinstance(ask, Signed):
-            return ask
-        answer = _ask(ask.order, ledger, signer, world.clock)
+        return ask if isinstance(ask, Signed) else _get_answer(ask, ledger, signer, verifier, world.clock)
     except (GateClosed, BreakerOpen, SignerUnavailable) as waiting:
         return Signed(Signing.WAITING, str(waiting))
     except (OrderRefused, JournalDamaged) as refusal:
         with ledger.begin() as tx:
             tx.open_breaker(refusal.code, f"{batch_id} plan {plan.number}: {refusal}", at=world.clock.now())
         return Signed(Signing.WAITING, str(refusal))
+
+
+def sign_fence(batch_id: BatchId, ledger: Ledger, signer: Signer, verifier: Verifier, clock: Clock) -> Signed:
+    """Get a fence's next plan signed: the one thing that is signed although memory is in doubt, for it ends the doubt.
+
+    It pays nobody, and its plans count as asked since they were stored. Raises whatever the signer raises.
+    """
+    with ledger.read() as view:
+        batch = view.load_batch(batch_id)
+        plan = None if batch is None else _next_plan(batch)
+        if batch is None or plan is None:
+            return Signed(Signing.NOTHING)
+        ensure(not batch.withdrawals and batch.id in view.load_fences() and plan.asked, f"{batch_id} is no fence")
+        ask = _Ask(plan, _order_of(view, batch, plan))
+    return _get_answer(ask, ledger, signer, verifier, clock)
+
+
+def _get_answer(ask: _Ask, ledger: Ledger, signer: Signer, verifier: Verifier, clock: Clock) -> Signed:
+    """Ask, check what comes back, and make it durable."""
+    answer = _ask(ask.order, ledger, signer, clock)
     problems = _problems_of(answer.raw, ask.plan, verifier)
     with ledger.begin() as tx:
-        return _keep(tx, ask, answer, problems, world.clock.now())
+        return _keep(tx, ask, answer, problems, clock.now())
 
 
 def _compare(ledger: Ledger, signer: Signer, world: World) -> None:
@@ -144,19 +174,23 @@ def _prepare(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> _Ask 
         if objections:
             return _withdraw(tx, batch, plan, "; ".join(objections), now)
         _mark_signing(tx, batch, plan, now)
+    return _Ask(plan, _order_of(tx, batch, plan))
+
+
+def _order_of(view: LedgerView, batch: Batch, plan: Plan) -> SigningOrder:
+    """What the signer is told."""
     approved = {w.id: ApprovedPayment(w.request_id, w.script, w.sats) for w in batch.withdrawals}
     payments = tuple(approved[w] for w in plan.withdrawal_ids)
-    change = [tx.find_own_script(o.script) for o in plan.outputs if o.withdrawal_id is None]
-    order = SigningOrder(
+    change = [view.find_own_script(o.script) for o in plan.outputs if o.withdrawal_id is None]
+    return SigningOrder(
         batch_id=batch.id,
         plan_number=plan.number,
         unsigned=plan.unsigned,
         inputs=plan.inputs,
         payments=payments,
-        journal_head=tx.load_journal_head(),
+        journal_head=view.load_journal_head(),
         change=tuple(own for own in change if own is not None),
     )
-    return _Ask(plan, order)
 
 
 def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[str]:
@@ -174,6 +208,7 @@ def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[
     objections += [f"{o} is no coin on this chain" for o in plan.prevouts if o not in coins]
     objections += [f"{o} was spent by {s.txid}" for o, s in spends.items()]
     objections += [o.message for o in judge_plan(tx, plan, policy).objections]
+    objections += fence_objections(tx, plan, policy)
     return objections
 
 
