@@ -50,6 +50,21 @@ def load_approved(view: LedgerView, lineage: BatchId) -> dict[Pair, str]:
     return found
 
 
+def load_given_up(view: LedgerView, lineage: BatchId) -> frozenset[Ntxid]:
+    """The attempts of a lineage that an operator answered for when a later one was asked: we never send them again.
+
+    They are displaced too deep to matter, until an operator accepts a deeper reorg. Then both may be mined, and we at
+    least offer only the later one.
+    """
+    found: set[Ntxid] = set()
+    for batch_id in view.list_lineage(lineage)[1:]:
+        named = {ntxid for c in view.load_certificates(batch_id) for _, ntxid in _named_in(c)}
+        batch = view.load_batch(batch_id) if named else None
+        if batch is not None and any(p.asked for p in batch.plans):
+            found |= named
+    return frozenset(found)
+
+
 def load_waived(
     view: LedgerView,
     plan: Plan,

@@ -34,13 +34,13 @@ class Displaced:
     lost: bytes
 
 
-def displace(bench: Bench, *, depth: int) -> Displaced:
+def displace(bench: Bench, *, depth: int, sats: int = COIN_SATS) -> Displaced:
     """The stranger is `depth` deep and explained; there is money to pay with, buried."""
-    (coin,) = bench.fund()
+    (coin,) = bench.fund(sats)
     withdrawal = bench.request()
     batch_id = bench.sent()
     lost = bench.attempt(batch_id).raw
-    foreign = stranger([coin], [TxOut(customer_script(99), Sats(COIN_SATS - 1_000))])
+    foreign = stranger([coin], [TxOut(customer_script(99), Sats(sats - 1_000))])
     bench.mine_exactly(foreign)
     assert bench.causes() == {"unexplained_spend"}
     explain(bench, foreign)
@@ -206,6 +206,29 @@ def test_an_approval_lapses_where_the_displacement_is_undone(bench: Bench) -> No
     bench.mine(FINAL)
     assert bench.paid(lost.withdrawal) == [SATS]
     assert bench.state(lost.withdrawal) is WithdrawalState.FINAL
+
+
+@pytest.mark.covers("CE10", "I1")
+def test_after_a_reorg_as_deep_as_the_bet_only_the_later_attempt_is_offered(bench: Bench) -> None:
+    """An operator had it followed. Both attempts could be mined now: we send the one that was approved, never both."""
+    bench.fund(COIN_SATS * 3 // 4)
+    bench.mine(SAFETY)
+    lost = displace(bench, depth=SAFETY, sats=COIN_SATS // 2)
+    child = approved(bench, lost.batch_id)
+    assert bench.sign(child).outcome is Signing.SIGNED
+    bench.broadcast(child)
+    bench.with_policy(replace(POLICY, reorg_safety_depth=100))
+    bench.reorg(SAFETY, forget=True)
+    assert {lost.coin, *bench.newest_plan(child).prevouts} <= bench.node.unspent().keys()
+    bench.node.forgets()
+    assert bench.broadcast(lost.batch_id) == ()
+    assert [sending.attempt.txid for sending in bench.broadcast(child)] == [bench.attempt(child).txid]
+    assert lost.lost not in bench.node.sent[1:]
+    bench.mine(FINAL)
+    assert bench.paid(lost.withdrawal) == [SATS]
+    assert "exclusion" in {f.code for f in audit(bench.ledger, bench.policy).findings}, (
+        "somebody else may still mine it"
+    )
 
 
 @pytest.mark.covers("I1")

@@ -76,6 +76,12 @@ GUARDS: tuple[Guard, ...] = (
         swap("withdrawals.lineage.load_waived", without.everything_waived),
         "test_approve_reissue.py::test_nobody_answers_for_more_than_is_named",
     ),
+    Guard(
+        "I1",
+        "what he answers for is never offered again",
+        swap(f"{_STEPS}.broadcast.load_given_up", answer(frozenset())),
+        "test_approve_reissue.py::test_after_a_reorg_as_deep_as_the_bet_only_the_later_attempt_is_offered",
+    ),
     # ---------------------------------------------------------------------------------------------- I2: write, then act
     Guard(
         "I2",

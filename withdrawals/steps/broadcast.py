@@ -19,6 +19,7 @@ from withdrawals.core.resending import Roots, ancestors_to_send
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid
 from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, LedgerView, SendResult, Sent
+from withdrawals.waivers import load_given_up
 
 BROADCASTER: Final = "broadcaster"
 NO_CAP: Final = Feerate(COIN - 1)
@@ -55,6 +56,8 @@ def broadcast(
     sendings: list[Sending] = []
     sender = _Sender(ledger, broadcaster, chain, settle, policy, clock)
     for attempt in attempts_to_send(batch, {o for line in lines.values() for o in line.spendable}):
+        if attempt.plan_number not in lines:
+            continue  # an operator answers for it: a later generation pays instead
         result = sender.send_ancestors(attempt, lines[attempt.plan_number].ancestors) or sender.send(attempt)
         sendings.append(Sending(attempt, result))
         if result.outcome is Sent.PRESENT:
@@ -85,9 +88,11 @@ def _load_lines(view: LedgerView, batch: Batch) -> dict[int, _Line]:
         stored.update({txid: found for txid, found in fresh.items() if found})
         frontier = {o for found in fresh.values() for tx in found[:1] for o in tx.prevouts} - unspent - spends.keys()
     roots = Roots(unspent, spends, {txid: found[0] for txid, found in stored.items()})
+    given_up = load_given_up(view, batch.lineage)
     lines: dict[int, _Line] = {}
     for plan in batch.plans:
-        first = ancestors_to_send(plan.prevouts, roots) if plan.asked else None
+        sendable = plan.asked and plan.ntxid not in given_up
+        first = ancestors_to_send(plan.prevouts, roots) if sendable else None
         if first is not None:
             lines[plan.number] = _Line(plan.prevouts, tuple(stored[txid] for txid in first))
     return lines
@@ -100,8 +105,12 @@ def _is_mined(view: LedgerView, txid: Txid) -> bool:
 
 
 def _encodings(view: LedgerView, txid: Txid) -> tuple[TxView, ...]:
-    """Whatever we hold that a node may be offered: no answer that was refused, and no coinbase."""
-    refused = {a.wtxid for a in view.find_attempts_by_txid(txid) if a.refusal is not None}
+    """Whatever we hold that a node may be offered: no answer that was refused or given up, and no coinbase."""
+    ours = view.find_attempts_by_txid(txid)
+    refused = {a.wtxid for a in ours if a.refusal is not None}
+    homes = {b.lineage for b in (view.load_batch(a.batch_id) for a in ours) if b is not None}
+    if any(a.ntxid in load_given_up(view, home) for home in homes for a in ours):
+        return ()
     stored = view.load_transactions([txid])
     return tuple(tx for tx in stored if tx.wtxid not in refused and NOTHING not in {o.txid for o in tx.prevouts})
 
