@@ -213,3 +213,48 @@ def test_an_older_version_that_wins_by_a_reorg_takes_a_later_payment_with_it(
     assert world.signed("two") == again, "nothing more was signed"
     world.mine(FINAL_DEPTH)
     world.assert_final_and_paid_once()
+
+
+@pytest.mark.covers("P14", "P12", "I7", "I1")
+def test_an_older_version_that_pays_one_more_wins_by_a_reorg(
+    module_network: Network, make_world: Callable[..., World]
+) -> None:
+    """tx1 pays two; tx1' one of them; tx2 the other, out of the change of tx1'. Then a miner takes tx1, and then not.
+
+    This is the example that Electrum's batcher was written around: nobody may be paid by tx1 and by tx2.
+    """
+    world = make_world(module_network)
+    world.fund_hot_wallet(COIN_SATS, COIN_SATS)
+    world.tick()
+    world.request_many(2)
+    stays, leaves = world.customers
+    world.tick()
+    [tx1] = world.signed(stays)
+    assert world.batch(stays).id == world.batch(leaves).id
+    world.processor.bump(stays, reason="an output that no node relays", without=[leaves])
+    world.tick()
+    tx1_newer = world.signed(stays)[-1]
+    assert world.mempool_txids() == {txid_of(tx1_newer)}
+    before = module_network.height
+    world.mine()
+    assert (world.state(stays), world.state(leaves)) == ("confirmed", "broadcast")
+    tx2 = world.signed(leaves)[-1]
+    assert txid_of(tx1_newer) in {o.txid for o in tx.view_of(tx2).prevouts}, "it rests on the replacement's change"
+    world.mine()
+    world.assert_paid_exactly_once()
+
+    undone = module_network.height - before
+    module_network.reorg(undone, transactions=[[tx1.hex()]])
+    assert not in_one_block(module_network, tx2)
+    world.tick()
+    assert {world.state(r) for r in (stays, leaves)} == {"confirmed"}
+    assert {world.payments(r)[0].txid for r in (stays, leaves)} == {txid_of(tx1)}
+    world.assert_paid_exactly_once()
+
+    undone = module_network.height - before
+    module_network.reorg(undone, transactions=[[tx1_newer.hex()], [tx2.hex()]])
+    world.tick()
+    assert [world.payments(r)[0].txid for r in (stays, leaves)] == [txid_of(tx1_newer), txid_of(tx2)]
+    assert world.signed(leaves)[-1] == tx2, "nothing more was signed"
+    world.mine(FINAL_DEPTH)
+    world.assert_final_and_paid_once()
