@@ -72,24 +72,21 @@ class Desk:
         """Those that pay this customer."""
         return frozenset(p for p in self.asked(ledger) if customer in self.pool.pays[p])
 
-    def earlier(self, ledger: Ledger, view: View, customers: Sequence[str]) -> tuple[frozenset[int], Paid]:
+    def earlier(self, ledger: Ledger, customers: Sequence[str]) -> tuple[frozenset[int], Paid]:
         """The plans and the payers that a new plan for these customers must exclude."""
         plans = frozenset[int]().union(*(self.asked_for(ledger, w) for w in customers))
         seen = frozenset((w, t) for w, t in ledger.seen if w in customers) if self.rules.seen_payers else frozenset()
-        if not self.rules.depth:
-            return plans, seen
-        deep = {t for t in {*plans, *(x for _, x in seen)} if self.is_displaced_deep(t, view)}
-        return plans - deep, frozenset((w, t) for w, t in seen if t not in deep)
+        return plans, seen
 
-    def is_displaced_deep(self, t: int, view: View) -> bool:
-        """Whether what displaced it lies as deep as an operator's word needs."""
-        depth = self.rules.depth
-        deep = view[: len(view) - depth + 1] if depth else ()
-        return any(d >= 0 and d not in self.pool.ancestry(t) and self.pool.displaces(d, t) for d in deep)
+    def permits(self, t: int, ledger: Ledger, view: View) -> bool:
+        """I1 for this plan. Where the rules know depth, the operator of the model always answers for it."""
+        plans, seen = self.earlier(ledger, sorted(self.pool.pays[t]))
+        deep = self.judge.displaced(plans, seen, view, self.rules.depth) if self.rules.depth else frozenset[int]()
+        return self.judge.permits(t, plans, seen, deep)
 
-    def past(self, ledger: Ledger, view: View, customers: Sequence[str], coins: Sequence[Out]) -> Past:
+    def past(self, ledger: Ledger, customers: Sequence[str], coins: Sequence[Out]) -> Past:
         """The same as the core wants it, with the ancestry of these coins."""
-        plans, seen = self.earlier(ledger, view, customers)
+        plans, seen = self.earlier(ledger, customers)
         return self.judge.past(customers, plans, seen, coins)
 
     # ------------------------------------------------------------------------------------------------ who is paid
@@ -162,7 +159,7 @@ class Desk:
     def _kept(self, ledger: Ledger, view: View, unpaid: tuple[str, ...]) -> frozenset[Out]:
         held = {o for o, _ in ledger.held}
         free = [o for o in self.coins(view) if o not in held]
-        return self.clerk.kept(free, self.past(ledger, view, unpaid, free)) if unpaid and free else frozenset()
+        return self.clerk.kept(free, self.past(ledger, unpaid, free)) if unpaid and free else frozenset()
 
     def unpaid(self, ledger: Ledger, n: int, paid: Depths) -> tuple[str, ...]:
         """Whom a batch still has to see to: not paid on this chain, and not taken over by another batch since."""

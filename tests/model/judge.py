@@ -1,20 +1,24 @@
 """May it be signed, and who was paid: the product's core, asked with real values, once for each situation.
 
-Every answer is an answer of `withdrawals/core`: `exclusion.judge_exclusion`, `verdict.attribute`, `intent_of_seen`. The
-model only does the loading that `lineage.py` does from SQL: which plans, payers and ancestors a question is about.
-Functions are looked up in their modules at every call, so that a run can take one out.
+Every answer is an answer of `withdrawals/core`: `exclusion.judge_exclusion` and `waive`, `verdict.attribute` and
+`intent_of_seen`, `displacement.displacements_of`, `fencing.descends`. The model only does the loading that `lineage.py`
+does from SQL: which plans, payers and ancestors a question is about. Functions are looked up in their modules at every
+call, so that a run can take one out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from tests.model.transactions import Out, Pool
-from withdrawals.core import exclusion, verdict
+from tests.model.transactions import BASE_HEIGHT, Out, Pool
+from tests.unit.builders import WIDE
+from withdrawals.core import displacement, exclusion, fencing, verdict
 from withdrawals.core.exclusion import Intent, Known
+from withdrawals.core.model import Spend
 from withdrawals.core.reissuing import Past
-from withdrawals.core.types import WithdrawalId
+from withdrawals.core.types import BlockHash, BlockRef, OutPoint, WithdrawalId
 
 T = TypeVar("T")
 Seen = Collection[tuple[str, int]]
@@ -45,14 +49,48 @@ class Judge:
 
     # ------------------------------------------------------------------------------------------------- permission
 
-    def permits(self, t: int, plans: frozenset[int], seen: frozenset[tuple[str, int]]) -> bool:
-        """I1: whether this plan may be shown to a signer, after these plans and payers of its customers."""
-        return self._once(("permits", t, plans, seen), lambda: self._judge(t, plans, seen))
+    def permits(self, t: int, plans: frozenset[int], seen: frozenset[tuple[str, int]], deep: frozenset[int]) -> bool:
+        """I1: whether this plan may be shown to a signer, after these plans and payers of its customers.
 
-    def _judge(self, t: int, plans: frozenset[int], seen: Seen) -> bool:
+        `deep`: those of them that an operator answers for, because of how deep they are displaced.
+        """
+        return self._once(("permits", t, plans, seen, deep), lambda: self._judge(t, plans, seen, deep))
+
+    def _judge(self, t: int, plans: frozenset[int], seen: Seen, deep: frozenset[int]) -> bool:
         candidate = exclusion.intent_of(self._pool.plan(t), sealed=True)
         past = self.past(sorted(self._pool.pays[t]), plans - {t}, seen, self._pool.txs[t].inputs)
-        return exclusion.judge_exclusion(candidate, past.earlier, past.known).permitted
+        outcome = exclusion.judge_exclusion(candidate, past.earlier, past.known)
+        answered = {(WithdrawalId(w), self._pool.view(u).ntxid) for w in self._pool.pays[t] for u in deep}
+        return exclusion.waive(outcome, answered).permitted
+
+    def displaced(self, plans: frozenset[int], seen: Seen, view: Sequence[int], depth: int) -> frozenset[int]:
+        """Those plans and payers that something on this chain displaces so deep that no reorg goes there."""
+
+        def ask() -> frozenset[int]:
+            customers = sorted({w for p in plans for w in self._pool.pays[p]} | {w for w, _ in seen})
+            past = self.past(customers, plans, seen, ())
+            intents = {i.ntxid: i for of in past.earlier.values() for i in of}
+            spends = self._spends_on(view)
+            found = displacement.displacements_of(intents.values(), past.known, spends, BASE_HEIGHT + len(view))
+            policy = replace(WIDE, reorg_safety_depth=depth)
+            deep = {ntxid for ntxid, d in found.items() if displacement.is_beyond_reorgs(d, policy)}
+            return frozenset(u for u in {*plans, *(x for _, x in seen)} if self._pool.view(u).ntxid in deep)
+
+        return self._once(("displaced", plans, frozenset(seen), tuple(view), depth), ask)
+
+    def _spends_on(self, view: Sequence[int]) -> dict[OutPoint, Spend]:
+        found: dict[OutPoint, Spend] = {}
+        for height, t in enumerate(view, BASE_HEIGHT + 1):
+            if t < 0:
+                continue
+            tx, block = self._pool.view(t), BlockRef(height, BlockHash(f"{height:064x}"))
+            found |= {o: Spend(o, block, tx.txid, tx.wtxid, tx.ntxid, vin) for vin, o in enumerate(tx.prevouts)}
+        return found
+
+    def descends(self, t: int, fence: int) -> bool:
+        """Whether a plan descends from a fence."""
+        ancestors = {v.txid: v for v in map(self._pool.view, self._pool.ancestry(t) - {t})}
+        return fencing.descends(self._pool.plan(t).prevouts, self._pool.view(fence).ntxid, ancestors)
 
     def past(self, customers: Sequence[str], plans: Collection[int], seen: Seen, coins: Iterable[Out]) -> Past:
         """Every earlier intent for these customers, and the ancestry of all of them and of these coins."""

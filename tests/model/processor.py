@@ -71,14 +71,13 @@ class _Now:
     # -------------------------------------------------------------------------------------------------- permission
 
     def may(self, t: int, *, first: bool = False) -> bool:
-        """Whether this plan may be shown to a signer: the real rule, and a fence if there is one."""
-        customers = sorted(self.pool.pays[t])
-        if self.options.fence and self.options.fence not in self.pool.ancestry(t):
+        """Whether this plan may be shown to a signer: the real rules, that of a fence if there is one."""
+        if self.options.fence and not self.desk.judge.descends(t, self.options.fence):
             return False
         coins = self.pool.txs[t].inputs
         if first and self.rules.anchor and not any(self.desk.clerk.is_anchor(o, self.view) for o in coins):
             return False
-        return self.desk.judge.permits(t, *self.desk.earlier(self.ledger, self.view, customers))
+        return self.desk.permits(t, self.ledger, self.view)
 
     def is_bold(self, t: int) -> bool:
         """Whether it can share a chain with a transaction that was seen to pay one of its customers."""
@@ -194,7 +193,7 @@ class _Now:
     def _next_choice(self, unpaid: tuple[str, ...], lineage: Sequence[Out]) -> frozenset[Out]:
         if not self.desk.run.checks.live:
             return frozenset()
-        past = self.desk.past(self.ledger, self.view, unpaid, self.unspent)
+        past = self.desk.past(self.ledger, unpaid, self.unspent)
         return self.desk.clerk.next_choice(unpaid, past, lineage, self.free, self.view)
 
     def _follows_the_hints(self, coins: Sequence[Out], lot: Lot, unpaid: tuple[str, ...], own: Sequence[Out]) -> bool:
