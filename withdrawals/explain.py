@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from withdrawals.conflicts import waiting_reason
 from withdrawals.core.addresses import parse_address
 from withdrawals.core.amounts import format_btc
 from withdrawals.core.customer import CUSTOMER
@@ -307,6 +308,5 @@ def _next_of_conflicted(view: LedgerView, batch: Batch, stopped: str) -> str:
     words = (
         "A coin of its batch went elsewhere; what is unpaid is planned again with coins that exclude every earlier try"
     )
-    told = [e.why for e in view.load_story(batch_id=batch.id) if e.kind == "batch.waiting"]
-    waits = stopped or (told[-1] if told else "")
+    waits = stopped or waiting_reason(view, batch.id)
     return f"{words}. It waits: {waits}." if waits else f"{words}, within a block or two."

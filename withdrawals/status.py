@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from withdrawals.conflicts import conflict_words
 from withdrawals.core.amounts import format_btc
 from withdrawals.core.model import BreakerCause, Identity, WithdrawalState
 from withdrawals.core.policy import Policy
@@ -85,8 +86,9 @@ def load_status(ledger: Ledger, chain: ChainSource, policy: Policy, clock: Clock
             now=clock.now(),
             attention=(),
         )
-        fence = tuple(fence_words(view, policy))
-    return replace(status, attention=(*_attention(status, money, policy), *_fence_attention(fence)))
+        fence, conflicts = tuple(fence_words(view, policy)), tuple(conflict_words(view))
+    more = (*_fence_attention(fence), *_conflict_attention(conflicts))
+    return replace(status, attention=(*_attention(status, money, policy), *more))
 
 
 def _look_at(chain: ChainSource) -> tuple[NodeTip | None, str]:
@@ -123,6 +125,11 @@ def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
 def _fence_attention(fence: Iterable[str]) -> Iterator[str]:
     for words in fence:
         yield f"fence: {words}"
+
+
+def _conflict_attention(conflicts: Iterable[str]) -> Iterator[str]:
+    for words in conflicts:
+        yield f"conflict: {words}"
 
 
 def _node_attention(status: Status, policy: Policy) -> Iterator[str]:

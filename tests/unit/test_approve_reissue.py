@@ -376,3 +376,6 @@ def test_why_a_batch_waits_names_the_height_and_the_command(bench: Bench) -> Non
         assert "`withdrawals approve-reissue REQUEST_ID --reason …`" in waiting
         bench.mine()
     assert bench.events().count("batch.waiting") == 1
+    (line,) = [words for words in Processor(bench.parts).status().attention if words.startswith("conflict:")]
+    assert f"{lost.batch_id} waits with 1 unpaid: not_exclusive" in line
+    assert "withdrawals approve-reissue" in line
