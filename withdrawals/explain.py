@@ -27,7 +27,7 @@ from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
-from withdrawals.left_out import load_kept_back, words_of_kept_back
+from withdrawals.left_out import kept_back_in, words_of_kept_back
 from withdrawals.money import load_money
 from withdrawals.ports import LedgerView, Sent
 
@@ -245,9 +245,9 @@ def _next_of_unplanned(view: LedgerView, withdrawal: Withdrawal, batch: Batch, s
             "An operator bound somebody else's payment to it, which is in no block now. Should another transaction "
             "take its coins, this is planned again so that the two exclude each other."
         )
-    kept_back = load_kept_back(view, batch.lineage, [withdrawal])
-    if kept_back:
-        return f"Waits: {words_of_kept_back(kept_back.values())}."
+    kept_back = kept_back_in(view.load_story(withdrawal_id=withdrawal.id)).get(withdrawal.id)
+    if kept_back is not None:
+        return f"Waits: {words_of_kept_back([kept_back])}."
     if batch.state is BatchState.CONFLICTED:
         return _next_of_conflicted(view, batch, stopped)
     if _is_left_out(withdrawal, batch):

@@ -38,22 +38,19 @@ def let_back_in(
         tx.append_event(LET_BACK_IN, at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch_id)
 
 
-def load_left_out(view: LedgerView, lineage: BatchId) -> dict[WithdrawalId, Event]:
-    """The last word on each withdrawal of a lineage that was ever left out."""
-    found: dict[WithdrawalId, Event] = {}
-    for batch_id in view.list_lineage(lineage):
-        for event in view.load_story(batch_id=batch_id):
-            if event.kind in {LEFT_OUT, LET_BACK_IN} and event.withdrawal_id is not None:
-                before = found.get(event.withdrawal_id)
-                found[event.withdrawal_id] = event if before is None or before.seq < event.seq else before
-    return found
+def kept_back_in(story: Iterable[Event]) -> dict[WithdrawalId, Event]:
+    """Who waits for an operator's word, by the last word on each in these events, and how he was left out."""
+    said: dict[WithdrawalId, Event] = {}
+    for event in sorted(story, key=lambda e: e.seq):
+        if event.kind in {LEFT_OUT, LET_BACK_IN} and event.withdrawal_id is not None:
+            said[event.withdrawal_id] = event
+    return {w: e for w, e in said.items() if e.kind == LEFT_OUT and e.data.get("hold")}
 
 
 def load_kept_back(view: LedgerView, lineage: BatchId, withdrawals: Iterable[Withdrawal]) -> dict[WithdrawalId, Event]:
-    """Those of them that wait for an operator's word, and the words with which they were left out."""
-    said = load_left_out(view, lineage)
-    ours = {w.id for w in withdrawals}
-    return {w: e for w, e in said.items() if w in ours and e.kind == LEFT_OUT and e.data.get("hold")}
+    """Those of these withdrawals of a lineage that wait for an operator's word."""
+    kept = kept_back_in(e for batch_id in view.list_lineage(lineage) for e in view.load_story(batch_id=batch_id))
+    return {w.id: kept[w.id] for w in withdrawals if w.id in kept}
 
 
 def words_of_kept_back(kept: Collection[Event]) -> str:
