@@ -137,8 +137,15 @@ class OurProcessor:
         return [attempt.refusal for attempt in self._attempts(request_id) if attempt.refusal]
 
     def complaints(self) -> list[str]:
-        """Everything that its own audit finds wrong with its books, as sentences."""
-        return [str(finding) for finding in self.api.audit().findings]
+        """Everything that its own audit finds wrong with its books, as sentences.
+
+        Where the harness has taken the lint away, the audit must find what the lint would have kept back.
+        """
+        findings = self.api.audit().findings
+        if self.premises.signing is not Signing.PADDED_UNCHECKED:
+            return [str(finding) for finding in findings]
+        padded = [f for f in findings if f.code == "attempt" and "der_not_strict" in f.message]
+        return [str(f) for f in findings if f not in padded] + ([] if padded else ["the audit misses the padding"])
 
     def explain(self, txid: str) -> str:
         """What an operator does when something foreign spent our coins: he looks, says what it was, and resumes."""
