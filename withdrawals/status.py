@@ -21,6 +21,13 @@ HEARTBEAT_AGE_MAX_S: Final = 60
 OLD_AFTER_S: Final = 3_600
 """A request that waits longer than this is worth a look."""
 LAG_BLOCKS_MAX: Final = 2
+FIRST: Final = {
+    "unexplained_spend": "See `withdrawals reconcile`",
+    "unexplained_mempool_spend": "See `withdrawals reconcile`",
+    "stale_ledger": "See `withdrawals recover`",
+    "deep_reorg": "See `withdrawals accept-reorg`",
+}
+"""What comes before `resume`, where it is a command; docs/operations.md has every cause."""
 INIT: Final = "init"
 """The heartbeat of `init`, which is no process that could fall silent."""
 
@@ -101,7 +108,8 @@ def _look_at(chain: ChainSource) -> tuple[NodeTip | None, str]:
 def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
     for cause in status.breaker:
         words = f"{cause.cause}: {cause.detail}"
-        yield f"breaker: {words}. Nothing new is planned or signed. Mend it, then `withdrawals resume`"
+        mend = FIRST.get(cause.cause, "Mend it")
+        yield f"breaker: {words}. Nothing new is planned or signed. {mend}, then `withdrawals resume`"
     if status.pause is not None:
         yield f"paused: by an operator: {status.pause}. Nothing new is planned or signed until `withdrawals resume`"
     yield from _node_attention(status, policy)
