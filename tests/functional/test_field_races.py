@@ -141,7 +141,7 @@ def test_exchange_operators_and_workers_all_at_once(
         dice, done = random.Random(seed), Counter[str]()
         start.wait(_WAIT_S)
         for request_id in [first, *dice.sample(requests, len(requests))]:
-            wait_for(partial(_is_known, processor, request_id), f"{request_id} to be accepted")
+            wait_for(partial(_is_known, processor, request_id), f"{request_id} to be accepted", _WAIT_S)
             action = dice.choice([*ACTIONS, "release"]) if request_id != first else "cancel"
             try:
                 getattr(processor, action)(request_id, reason="at random", who=f"person{seed}")
@@ -161,8 +161,8 @@ def test_exchange_operators_and_workers_all_at_once(
         if world.state(request_id) == "held":
             world.processor.release(request_id, reason="looked at")
     done = GIVEN_UP | {"broadcast", "confirmed", "final"}
-    wait_for(lambda: {world.state(r) for r in requests} <= done, "everybody to be sent or given up")
-    wait_for(lambda: _nothing_waits_for_the_keys(world.parts), "every bump to be answered")
+    wait_for(lambda: {world.state(r) for r in requests} <= done, "everybody to be sent or given up", _WAIT_S)
+    wait_for(lambda: _nothing_waits_for_the_keys(world.parts), "every bump to be answered", _WAIT_S)
     for request_id in [r for r in requests if world.state(r) in GIVEN_UP]:
         world.assert_unpaid(request_id)
     mine_until_final(world)
@@ -185,4 +185,4 @@ def mine_until_final(world: World) -> None:
     """Mine, with the real follower looking on, until whoever was not given up is final."""
     world.network.mine(FINAL_DEPTH, on=world.node_number)
     done = {"final", *GIVEN_UP}
-    wait_for(lambda: {world.state(r) for r in world.customers} <= done, "everybody to be final or given up")
+    wait_for(lambda: {world.state(r) for r in world.customers} <= done, "everybody to be final or given up", _WAIT_S)
