@@ -265,6 +265,12 @@ NEEDED: Final = (
         rules=Rules(asked_is_marked=False, journal=True),
         fails=TWICE,
     ),
-    Run("C9", "a split without clause (i)", changed(TWO_TWO, split=True, **CALM), without=(no.NO_PROOF,), fails=TWICE),
+    Run(
+        "C9",
+        "a batch is split without clause (i)",
+        changed(TWO_TWO, foreign=0, twins=0, split=True),
+        without=(no.NO_PROOF,),
+        fails=TWICE,
+    ),
 )
 """One rule dropped at a time."""

@@ -10,18 +10,19 @@ from typing import Final, NamedTuple
 from tests.model.transactions import Out
 
 LIVE, CLOSED, UNANSWERED, DONE = "live", "closed", "unanswered", "done"
-"""How a batch stands: under way; replaced by another generation; its signer was asked and we died; never looked at."""
+"""How a batch stands: somebody is with it; nobody is any more; we died while its signer was asked; never looked at."""
 QUEUED: Final = -1
 HELD: Final = -2
 CANCELLED: Final = -3
 
 
 class Lot(NamedTuple):
-    """A batch: who is in it, every plan of it, oldest first, and how it stands."""
+    """A batch: who is in it, every plan of it, oldest first, how it stands, and the first batch of its lineage."""
 
     members: tuple[str, ...]
     plans: tuple[int, ...]
     status: str
+    line: int
 
 
 class Ledger(NamedTuple):
@@ -57,6 +58,16 @@ class Ledger(NamedTuple):
     def inherited(self, old: int, new: int) -> Ledger:
         """With everything that is reserved for one batch reserved for another."""
         return self._replace(held=frozenset((o, new if n == old else n) for o, n in self.held))
+
+    def moved(self, old: int, where: dict[int, int]) -> Ledger:
+        """With some customers elsewhere, and the batch they leave closed if nobody stays."""
+        after = self.placed(where)
+        return after if old in after.where else after.replaced(old, after.lots[old]._replace(status=CLOSED))
+
+    def held_by_lineage(self, n: int) -> frozenset[Out]:
+        """What is reserved for a batch or any other generation of its lineage."""
+        line = self.lots[n].line
+        return frozenset(o for o, owner in self.held if self.lots[owner].line == line)
 
     def held_by(self, n: int) -> frozenset[Out]:
         """What is reserved for a batch."""

@@ -94,7 +94,9 @@ class _Now:
             answered = self.ledger.replaced(n, lot._replace(status=LIVE))
             yield Move("asks again", lot.plans[0], answered, chosen=True)
             if self.desk.clerk.may_abandon(lot, marked=marked):
-                gone = self.ledger.replaced(n, Lot(lot.members, (), CLOSED)).released(self.ledger.held_by(n), n)
+                gone = self.ledger.replaced(n, lot._replace(plans=(), status=CLOSED)).released(
+                    self.ledger.held_by(n), n
+                )
                 back = {c: QUEUED for c, at in enumerate(self.ledger.where) if at == n}
                 yield Move(f"abandons {','.join(lot.members)}", None, gone.placed(back))
 
@@ -127,51 +129,42 @@ class _Now:
     def _planned(self, members: tuple[str, ...], t: int, *, chosen: bool) -> Iterator[Move]:
         n = len(self.ledger.lots)
         where = {c: n for c, w in enumerate(self.bounds.customers) if w in members}
-        ledger = self.ledger.added(Lot(members, (t,), LIVE)).placed(where).reserving(self.pool.txs[t].inputs, n)
+        ledger = self.ledger.added(Lot(members, (t,), LIVE, n)).placed(where).reserving(self.pool.txs[t].inputs, n)
         yield Move("plans and signs", t, ledger, chosen=chosen)
         if self.options.crashing:
-            died = ledger.replaced(n, Lot(members, (t,), UNANSWERED))
+            died = ledger.replaced(n, ledger.lots[n]._replace(status=UNANSWERED))
             yield Move("plans, asks the signer and DIES before the answer", t, died, crash=True)
 
     # ------------------------------------------------------------------------------------ what one batch may do next
 
     def of_batch(self, n: int) -> Iterator[Move]:
-        """Bump it, split it, re-issue it, or put its customers back, if their guard lets us."""
+        """Bump it, with everybody or without some, re-issue it, or put its customers back, if their guard lets us."""
         lot = self.ledger.lots[n]
         unpaid = self.desk.unpaid(self.ledger, n, self.paid)
         inputs = self.desk.inputs(lot, self.view)
-        if self.bounds.bumps and unpaid == lot.members:
-            yield from self._bumps(n, lot, inputs)
-            if self.bounds.split and len(unpaid) > 1:
-                yield from self._splits(n, lot, inputs)
+        payees = tuple(w for w in lot.members if w in self.pool.pays[lot.plans[-1]])
+        if self.bounds.bumps and set(payees) <= set(unpaid):
+            yield from self._bumps(n, payees, inputs)
+            for w in payees if self.bounds.split and len(payees) > 1 else ():
+                yield from self._bumps(n, (w,), inputs)
         if unpaid and self.desk.clerk.standing(lot, inputs, self.paid) is BatchState.CONFLICTED:
             yield from self._reissues(n, lot, unpaid)
             yield from self._back_to_the_queue(n, unpaid)
 
-    def _bumps(self, n: int, lot: Lot, inputs: dict[Out, int | None]) -> Iterator[Move]:
-        """What `plan_bump` keeps, and at most one free coin on top of it."""
-        kept = self.desk.clerk.bumped(lot, inputs, self.paid, frozenset())
+    def _bumps(self, n: int, payees: tuple[str, ...], inputs: dict[Out, int | None]) -> Iterator[Move]:
+        """What `plan_bump` keeps, and at most one free coin on top. Whoever it leaves out stays with the batch."""
+        lot = self.ledger.lots[n]
+        left_out = self.pool.pays[lot.plans[-1]] - frozenset(payees)
+        kept = self.desk.clerk.bumped(lot, inputs, self.paid, left_out)
         for coins in ([kept] + [kept | {o} for o in self.free if o not in kept]) if kept else ():
-            t = self.pool.make(OURS, coins, (*lot.members, "us"), len(lot.plans))
+            t = self.pool.make(OURS, coins, (*payees, "us"), len(lot.plans))
             if t not in lot.plans and self.may(t):
                 ledger = self.ledger.replaced(n, lot._replace(plans=(*lot.plans, t))).reserving(frozenset(coins), n)
-                yield Move("bumps", t, ledger, chosen=coins == kept)
-
-    def _splits(self, n: int, lot: Lot, inputs: dict[Out, int | None]) -> Iterator[Move]:
-        """A replacement for one member alone. The others are planned anew, which the product does not do yet."""
-        for w in lot.members:
-            kept = self.desk.clerk.bumped(lot, inputs, self.paid, frozenset(lot.members) - {w})
-            t = self.pool.make(OURS, kept, (w, "us"), len(lot.plans))
-            if not kept or t in lot.plans or not self.may(t):
-                continue
-            where = {c: QUEUED for c, at in enumerate(self.ledger.where) if at == n}
-            where[self.bounds.customers.index(w)] = new = len(self.ledger.lots)
-            ledger = self.ledger.replaced(n, lot._replace(status=CLOSED)).added(Lot((w,), (t,), LIVE))
-            yield Move("splits", t, ledger.placed(where).inherited(n, new))
+                yield Move("bumps" if not left_out else "bumps, leaving some out", t, ledger, chosen=coins == kept)
 
     def _reissues(self, n: int, lot: Lot, unpaid: tuple[str, ...]) -> Iterator[Move]:
         """The next generation, from its lineage's coins and free ones: every pair of them, and the planner's choice."""
-        held = self.ledger.held_by(n)
+        held = self.ledger.held_by_lineage(n)
         lineage = [o for o in self.unspent if o in held]
         choice = self._next_choice(unpaid, lineage)
         usable = [*self.free, *lineage]
@@ -186,7 +179,7 @@ class _Now:
                 continue
             new = len(self.ledger.lots)
             where = {c: new for c, w in enumerate(self.bounds.customers) if w in unpaid}
-            ledger = self.ledger.replaced(n, lot._replace(status=CLOSED)).added(Lot(unpaid, (t,), LIVE)).placed(where)
+            ledger = self.ledger.added(Lot(unpaid, (t,), LIVE, lot.line)).moved(n, where)
             ledger = ledger.inherited(n, new).reserving(coins, new)
             yield Move("re-issues", t, ledger, chosen=frozenset(coins) == choice)
 
@@ -209,7 +202,6 @@ class _Now:
     def _back_to_the_queue(self, n: int, unpaid: tuple[str, ...]) -> Iterator[Move]:
         asked = {w: bool(self.desk.asked_for(self.ledger, w)) for w in unpaid}
         if all(self.desk.clerk.may_requeue(w, asked=asked[w]) for w in unpaid):
-            closed = self.ledger.replaced(n, self.ledger.lots[n]._replace(status=CLOSED))
             back = {c: QUEUED for c, w in enumerate(self.bounds.customers) if w in unpaid}
-            queued = closed.released(self.ledger.held_by(n), n).placed(back)
+            queued = self.ledger.released(self.ledger.held_by(n), n).moved(n, back)
             yield Move(f"puts {','.join(unpaid)} back into the queue", None, queued)

@@ -107,6 +107,14 @@ HOLDS: Final = (
         rules=BURIED,
         checks=ALL,
     ),
+    Run("B19", "alive: a poisoned batch is split", changed(TWO_TWO, split=True), rules=BURIED, checks=ALL),
+    Run(
+        "B20",
+        "alive: a stranger pays one of two",
+        changed(TWO_TWO, foreign_pays=OR_A_CUSTOMER),
+        rules=BURIED,
+        checks=ALL,
+    ),
 )
 """The rules as they are."""
 

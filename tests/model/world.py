@@ -197,7 +197,7 @@ class World:
         for n, (members, of) in enumerate(plans.items()):
             where = {c: n for c, w in enumerate(self.bounds.customers) if w in members}
             coins = tuple(o for t in of for o in self.pool.txs[t].inputs)
-            ledger = ledger.added(Lot(members, tuple(of), LIVE)).placed(where).reserving(coins, n)
+            ledger = ledger.added(Lot(members, tuple(of), LIVE, n)).placed(where).reserving(coins, n)
         return ledger
 
     # ------------------------------------------------------------------------------------------------ the processor

@@ -31,6 +31,8 @@ SMALLER: dict[str, dict[str, object]] = {
     "B16": {"plans": 2},
     "B17": {"plans": 2, "twins": 0},
     "B18": {"plans": 2},
+    "B19": {"twins": 0},
+    "B20": {"twins": 0},
 }
 """What is less in a slice's world than in the whole run's. B15 and B16 ask for more than B12 and B14 do."""
 
