@@ -155,6 +155,11 @@ class Script:
         """The last blocks are gone and forgotten; one block of these stands in their place, and empty ones."""
         self.bench.reorg(int(depth), [self.txs[n].raw for n in names], forget=True)
 
+    def do_rewind(self, depth: str) -> None:
+        """The node has taken its last blocks back, forgotten what was in them, and has no others yet."""
+        self.bench.node.rewind(int(depth))
+        self.bench.follow()
+
     # ------------------------------------------------------------------------------------------------------- our deeds
 
     def do_sign(self, text: str) -> None:
@@ -223,12 +228,12 @@ class Script:
         candidate = Intent(Ntxid("candidate"), prevouts, frozenset(ids), sealed=True)
         return {o.code for o in judge_exclusion(candidate, history.earlier, history.known).objections}
 
-    def do_waits(self, name: str, word: str) -> None:
-        """A re-issue of its batch is not made, and this is the reason."""
+    def do_waits(self, name: str, *words: str) -> None:
+        """A re-issue of its batch is not made, and this is the reason, from its first word on."""
         bench = self.bench
         outcome = reissue(self.batch_id(name), bench.ledger, bench.node, bench.world, bench.dice)
         assert outcome.batch_id is None
-        assert outcome.waiting.startswith(word), outcome.waiting
+        assert outcome.waiting.startswith(" ".join(words)), outcome.waiting
 
     def do_unplanned(self, *words: str) -> None:
         """The queue is not planned, and this is the reason."""

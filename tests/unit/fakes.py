@@ -209,6 +209,11 @@ class FakeNode:
             if fits and tx.wtxid not in self.nonstandard:
                 self.mempool[tx.txid] = tx
 
+    def rewind(self, depth: int) -> None:
+        """Take `depth` blocks back, as `invalidateblock` does, and forget what was in them and in the mempool."""
+        del self._chain[-depth:]
+        self.mempool.clear()
+
     def disconnect(self) -> None:
         """The tip's header is known and its block is not (yet): the node re-indexes, or is just starting."""
         self._chain.pop()

@@ -291,10 +291,11 @@ ROWS = (
         coin a
         ask w1
         sign T1{a}->w1,us
-        reorg 3
+        rewind 3
         none a
         kept a for T1
         is T1 conflicted
+        waits T1 an input vanished with the last block
         empty 1
         waits T1 not_exclusive
         """,

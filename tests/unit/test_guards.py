@@ -19,6 +19,7 @@ from withdrawals.core.model import BatchState
 _LEDGER = "withdrawals.ledger"
 _CORE = "withdrawals.core"
 _STEPS = "withdrawals.steps"
+_TABLE = "test_conflict_table.py::test_a_conflict_ends_as_its_row_says"
 
 GUARDS: tuple[Guard, ...] = (
     # ---------------------------------------------------------------------------------------------------- I1: exclusion
@@ -107,6 +108,18 @@ GUARDS: tuple[Guard, ...] = (
         swap(f"{_LEDGER}.write_requests.RequestWrites.mark_asked", nothing),
         "test_sign_step.py::test_a_plan_counts_as_asked_before_the_signer_sees_it",
     ),
+    Guard(
+        "I1",
+        "exclusion, asked when a re-issue is planned",
+        swap(f"{_CORE}.exclusion._exclude", broken_rules.NO_PAIRWISE.functions["_exclude"]),
+        f"{_TABLE}[CE2: the displacer of the last attempt says nothing of the first]",
+    ),
+    Guard(
+        "I1",
+        "a re-issue says why it may be asked for",
+        swap(f"{_LEDGER}.write_batches.BatchWrites.insert_certificate", nothing),
+        "test_reissue_step.py::test_a_lone_shallow_deposit_that_vanishes_strands_nobody",
+    ),
     # ------------------------------------------------------------------------------ I3: facts stored, verdicts computed
     Guard(
         "I3",
@@ -132,6 +145,12 @@ GUARDS: tuple[Guard, ...] = (
         without.no_compare_and_swap,
         "test_watch_step.py::test_a_follower_whose_lease_was_stolen_writes_nothing",
     ),
+    Guard(
+        "I3",
+        "what vanished with the last block gets one block of patience",
+        swap(f"{_STEPS}.reissue._too_early", answer("")),
+        f"{_TABLE}[CE17: a block takes its facts along, and no reservation]",
+    ),
     # -------------------------------------------------------------------------------------------------- I4: one lineage
     Guard(
         "I4",
@@ -156,6 +175,18 @@ GUARDS: tuple[Guard, ...] = (
         "a coin that only the loser wanted comes back",
         swap(f"{_STEPS}.settle.returnable", answer(frozenset())),
         "test_settle_step.py::test_a_coin_that_only_the_loser_wanted_serves_others_once_the_winner_is_final",
+    ),
+    Guard(
+        "I4",
+        "coins that a proof can rest on are kept",
+        swap(f"{_STEPS}.settle._keep_coins", nothing),
+        f"{_TABLE}[CE18: the coins that a proof rests on serve nobody else]",
+    ),
+    Guard(
+        "I4",
+        "a re-issue inherits every kept coin",
+        swap(f"{_STEPS}.reissue._inherit", nothing),
+        "test_reissue_step.py::test_a_re_issue_inherits_every_coin_that_was_kept_for_its_lineage",
     ),
     # ------------------------------------------------------------------------------------------ I5: one id, one payment
     Guard(
@@ -390,6 +421,18 @@ GUARDS: tuple[Guard, ...] = (
         "a bump adds buried coins only",
         swap(f"{_CORE}.bumping.is_anchor", answer(True)),  # noqa: FBT003 -- the same
         "test_bump_step.py::test_a_bump_adds_a_buried_coin_although_a_shallow_one_is_smaller",
+    ),
+    Guard(
+        "I13",
+        "a re-issue adds buried coins only",
+        swap(f"{_CORE}.reissuing.is_anchor", answer(True)),  # noqa: FBT003 -- the same
+        "test_reissue_step.py::test_what_the_coins_cannot_pay_waits_and_says_so",
+    ),
+    Guard(
+        "I13",
+        "fresh change is a shallow coin like any other",
+        swap(f"{_CORE}.coin_selection.is_anchor", answer(True)),  # noqa: FBT003 -- the same
+        f"{_TABLE}[CE23: fresh change of a batch with two attempts is built on by nobody]",
     ),
 )
 
