@@ -10,6 +10,7 @@ from withdrawals.core.model import JOURNAL_START, JournalLine
 from withdrawals.errors import known
 from withdrawals.moves import check_reason
 from withdrawals.rescan import Rescan, Settle
+from withdrawals.steps.broadcast import broadcast
 from withdrawals.steps.fence import Fenced, Fencing, fence
 from withdrawals.steps.recover import Recovered, Recovery, recover
 from withdrawals.steps.settle import settle_with
@@ -51,7 +52,12 @@ def recover_with_fence(parts: Parts, *, who: str, why: str) -> RecoveryReport:
         sign=lambda batch_id: sign_fence(batch_id, parts.ledger, signer, parts.verifier, parts.clock),
         journal_head=lines[-1].head if lines else JOURNAL_START,
     )
-    return RecoveryReport(recovered, fence(fencing, who=who, why=why))
+    made = fence(fencing, who=who, why=why)
+    if made.batch_id is not None:
+        # The workers would send it too; every block before it is one in which something forgotten may be mined.
+        settle = settle_with(parts.config.policy, parts.clock)
+        broadcast(made.batch_id, parts.ledger, parts.broadcaster, parts.chain, settle, parts.config.policy, parts.clock)
+    return RecoveryReport(recovered, made)
 
 
 def _recovery(parts: Parts, lines: Sequence[JournalLine], *, fencing: bool) -> Recovery:

@@ -279,6 +279,9 @@ def _write_without_sync(self: Journal, data: bytes) -> None:
 
 
 journal_after_the_key = swap("withdrawals.signing.hot.HotSigner.ask", _sign_then_journal)
-heads_not_compared = swap("withdrawals.signing.journal.Journal.standing", _any_head_will_do)
+heads_not_compared = together(
+    swap("withdrawals.signing.journal.Journal.standing", _any_head_will_do),
+    swap("withdrawals.signing.journal.Journal.compare", answer(None)),
+)
 lines_not_synced = swap("withdrawals.signing.journal.Journal._write", _write_without_sync)
 unknown_lines_adopted = swap("withdrawals.steps.sign._unknown_lines", answer(""))
