@@ -187,9 +187,11 @@ def attribute_spender(
 def attribute_standing(view: LedgerView, spender: TxView, policy: Policy, height: int) -> Attribution:
     """The same for a transaction in a followed block of this height: what all others up to there pay is paid already.
 
-    The order within a block is not stored: what others in the same block are stored to pay is believed.
+    The order within a block is not stored: what others in the same block are stored to pay is believed. Where it is an
+    encoding of a plan, that plan says it all; every later plan may descend from it, and is left in peace.
     """
-    plans = load_plans_touched(view, spender)
+    equal = [p for p in view.load_plans_spending(spender.prevouts) if p.ntxid == spender.ntxid]
+    plans = equal or load_plans_touched(view, spender)
     others = [p for p in view.load_payments(_ids_of(plans)) if p.txid != spender.txid]
     return _attribute(view, spender, policy, plans, {p.withdrawal_id for p in others if p.block.height <= height})
 
@@ -208,4 +210,6 @@ def _attribute(
     bound = tuple((vout, w) for vout, w in ruled.items() if w is not None)
     paid = {*already, *(w for _, w in bound)}
     found = attribute(spender, plans, view.load_withdrawals(_ids_of(plans)), paid, known, ruled=ruled)
-    return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=found.by_plan)
+    if found.by_plan:
+        return found  # a restored ledger may have called it foreign before it learned that it is a plan of ours
+    return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=False)
