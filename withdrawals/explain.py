@@ -23,10 +23,12 @@ from withdrawals.core.model import (
     WithdrawalState,
 )
 from withdrawals.core.policy import Policy
+from withdrawals.core.recovery import is_recovery_hold
 from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, WithdrawalId, parse_outpoint
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
+from withdrawals.fences import fence_words
 from withdrawals.left_out import kept_back_in, words_of_kept_back
 from withdrawals.money import load_money
 from withdrawals.ports import LedgerView, Sent
@@ -213,7 +215,7 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
         case WithdrawalState.QUEUED:
             words = f"Waits: {stopped}." if stopped else _next_of_queued(view, policy)
         case WithdrawalState.HELD:
-            words = f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
+            words = _next_of_held(withdrawal)
         case WithdrawalState.BATCHED:
             words = _next_of_batched(view, withdrawal, batch, stopped, policy)
         case WithdrawalState.BROADCAST:
@@ -228,7 +230,15 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
     return words
 
 
+def _next_of_held(withdrawal: Withdrawal) -> str:
+    if is_recovery_hold(withdrawal.hold_reason):
+        return f"Held: {withdrawal.hold_reason} If it was cancelled: cancel it again."
+    return f"Held: {withdrawal.hold_reason}. An operator decides: release, or reject."
+
+
 def _next_of_queued(view: LedgerView, policy: Policy) -> str:
+    for words in fence_words(view, policy):
+        return f"Waits for the fence: {words}."
     money = load_money(view, view.count_states(), policy)
     if money.missing_sats:
         missing = format_btc(money.missing_sats)

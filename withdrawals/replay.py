@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from withdrawals.certificates import Answers, certificate_of
 from withdrawals.core.addresses import address_of
+from withdrawals.core.exclusion import intent_of, judge_exclusion
 from withdrawals.core.lifecycle import BatchEvent, WithdrawalEvent, advance_batch, advance_withdrawal
 from withdrawals.core.model import (
     Batch,
@@ -23,6 +25,7 @@ from withdrawals.core.model import (
     Withdrawal,
     WithdrawalState,
 )
+from withdrawals.core.policy import Policy
 from withdrawals.core.recovery import (
     LineRefused,
     Recalled,
@@ -33,9 +36,11 @@ from withdrawals.core.recovery import (
     plan_of,
     recall,
 )
+from withdrawals.core.reissuing import Reissue
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, Sats, ScriptPubKey, WithdrawalId
 from withdrawals.errors import known
+from withdrawals.lineage import load_history
 from withdrawals.moves import abandon
 from withdrawals.ports import Dice, LedgerTx, LedgerView
 
@@ -119,6 +124,7 @@ class Replay:
     journal: Sequence[JournalLine]
     fresh: Sequence[JournalLine]
     network: Network
+    policy: Policy
     dice: Dice
     at: int
     why: str
@@ -277,7 +283,21 @@ class Replay:
         self.tx.insert_plan(plan, at=self.at)
         free = plan.prevouts - self.tx.load_reservations(plan.prevouts).keys()
         self.tx.reserve(free, batch.id, at=self.at)
+        if batch.parent is not None:
+            self._certify(plan)
         self._asked(batch, plan, line)
+
+    def _certify(self, plan: Plan) -> None:
+        """Why it could be asked for again, proved anew: the certificate went with the ledger that made the plan.
+
+        What only a person answered for is not proved by that, and so not in there: the audit says it.
+        """
+        tx = self.tx
+        history = load_history(tx, plan.withdrawal_ids, plan.prevouts, self.policy, asking=plan)
+        made = Reissue(plan, judge_exclusion(intent_of(plan, sealed=True), history.earlier, history.known))
+        for withdrawal in tx.load_withdrawals(plan.withdrawal_ids).values():
+            certificate = certificate_of(withdrawal, made, history, Answers({}, {}), self.at)
+            tx.insert_certificate(plan.batch_id, certificate)
 
     def _asked(self, batch: Batch, plan: Plan, line: JournalLine) -> None:
         tx = self.tx

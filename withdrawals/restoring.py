@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from withdrawals.bootstrap import Parts
 from withdrawals.core.model import JOURNAL_START, JournalLine
-from withdrawals.errors import known
+from withdrawals.errors import GateClosed, known
 from withdrawals.moves import check_reason
 from withdrawals.rescan import Rescan, Settle
 from withdrawals.steps.broadcast import broadcast
@@ -40,6 +40,7 @@ def recover_with_fence(parts: Parts, *, who: str, why: str) -> RecoveryReport:
     with parts.lock_journal() as journal:
         lines = known(journal.lines_after(JOURNAL_START), "every journal has the head of an empty one")
         recovered = recover(_recovery(parts, lines, fencing=True), who=who, why=why)
+    _require_fresh_view(parts)
     signer = parts.signer  # it holds the journal from here on
     lines = parts.read_journal() or ()
     fencing = Fencing(
@@ -60,6 +61,14 @@ def recover_with_fence(parts: Parts, *, who: str, why: str) -> RecoveryReport:
     return RecoveryReport(recovered, made)
 
 
+def _require_fresh_view(parts: Parts) -> None:
+    """A coin that the node has not seen yet would be missing from the fence. Raises GateClosed."""
+    row = parts.world.judge()
+    blind = [reason for reason in row.reasons if not reason.startswith("unexplained_")]
+    if blind:
+        raise GateClosed(f"recover --fence: the node's view is not fresh, and the fence needs every coin: {blind[0]}")
+
+
 def _recovery(parts: Parts, lines: Sequence[JournalLine], *, fencing: bool) -> Recovery:
     return Recovery(
         rescan=_rescan(parts),
@@ -68,6 +77,7 @@ def _recovery(parts: Parts, lines: Sequence[JournalLine], *, fencing: bool) -> R
         settle=settle_with(parts.config.policy, parts.clock),
         dice=parts.dice,
         network=parts.config.network,
+        policy=parts.config.policy,
         fencing=fencing,
         descriptors=parts.wallet.descriptors,
     )

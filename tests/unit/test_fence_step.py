@@ -16,7 +16,7 @@ from tests.unit.test_recover_step import Killed, kill
 from withdrawals.core.model import JOURNAL_START, BatchState, WithdrawalState
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId, Sats
-from withdrawals.errors import BreakerOpen, NotAllowed, StaleLedger
+from withdrawals.errors import BreakerOpen, GateClosed, NotAllowed, StaleLedger
 from withdrawals.fences import fence_words, load_fence, load_fenced
 from withdrawals.processor import Processor
 from withdrawals.steps.audit import audit
@@ -258,6 +258,31 @@ def test_nothing_is_refunded_before_the_fence_is_final(bench: Bench) -> None:
     bench.broadcast(made.batch_id)
     bench.mine(POLICY.final_depth)
     assert bench.cancel(withdrawal).state is WithdrawalState.CANCELLED
+
+
+@pytest.mark.covers("I6")
+def test_a_node_that_is_behind_cannot_make_a_fence(bench: Bench) -> None:
+    """A coin in a block that it has not connected yet would be missing, and with it whatever spends that coin."""
+    restored = Restored.of(bench)
+    lose_journal(restored)
+    bench.node.headers_ahead = 3
+    with pytest.raises(GateClosed, match="blocks_behind_headers"):
+        restored.fence()
+    bench.node.headers_ahead = 0
+    assert fence(restored).made
+
+
+def test_who_waits_is_told_of_the_fence(bench: Bench) -> None:
+    """And of the repeat that a held request waits for."""
+    withdrawal = bench.request()
+    restored = Restored.of(bench)
+    lose_journal(restored)
+    fence(restored)
+    desk = Processor(bench.parts)
+    assert "repeats the same id" in desk.show(withdrawal.request_id).next_step
+    restored.repeat(withdrawal)
+    restored.resume()
+    assert desk.show(withdrawal.request_id).next_step.startswith("Waits for the fence")
 
 
 def test_a_wallet_without_coins_needs_no_fence(make_bench: Callable[..., Bench]) -> None:

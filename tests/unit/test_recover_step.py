@@ -14,8 +14,10 @@ from tests.unit.fakes import stranger
 from tests.unit.restored import Restored
 from tests.unit.signing_orders import PKH
 from withdrawals.core.model import BatchState, PlanState, Withdrawal, WithdrawalState
+from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId
 from withdrawals.errors import BreakerOpen, DuplicateRequest, NotAllowed, SignerUnavailable, StaleLedger
+from withdrawals.processor import Processor
 from withdrawals.restoring import recover_from_journal
 from withdrawals.steps import request as request_step
 from withdrawals.steps.audit import audit
@@ -333,6 +335,10 @@ def test_a_forgotten_re_issue_is_the_next_generation_of_its_lineage(bench: Bench
     assert (bench.batch(second).lineage, bench.batch(second).generation) == (first, 2)
     assert bench.withdrawal(restored.known(withdrawal)).batch_id == second
     assert {bench.reserved()[o] for o in bench.newest_plan(first).prevouts} == {second}
+    with bench.ledger.read() as view:
+        (certificate,) = view.load_certificates(second)
+    assert certificate.evidence["ntxid"] == bench.newest_plan(second).ntxid
+    assert {f.code for f in audit(bench.ledger, bench.policy).findings} == {"unexplained_spend"}, "the theft, once more"
 
 
 def _reissued_past_the_gate(bench: Bench, first: BatchId) -> BatchId:
@@ -398,6 +404,28 @@ def test_a_malleable_payment_that_was_mined_as_a_twin_is_found(make_bench: Calla
     assert restored.known(withdrawal).state is WithdrawalState.CONFIRMED
     restored.resume()
     assert bench.causes() == set()
+
+
+@pytest.mark.covers("I11", "I12")
+def test_what_was_called_foreign_before_the_recovery_is_a_plan_of_ours_after_it(bench: Bench) -> None:
+    """An operator bound the forgotten payment by hand first. It counts once."""
+    restored = Restored.of(bench)
+    withdrawal = bench.request()
+    batch_id = bench.sent()
+    raw = view_of(bench.attempt(batch_id).raw)
+    bench.mine()
+    restored.restore()
+    bench.follow()
+    restored.repeat(withdrawal)
+    (vout,) = (v for v, o in enumerate(raw.outputs) if o.script == withdrawal.script)
+    Processor(bench.parts).reconcile(raw.txid, reason="it is ours", pays={vout: withdrawal.request_id}, who=WHO)
+    assert restored.known(withdrawal).state is WithdrawalState.CONFIRMED
+    assert restored.recover().batches == (batch_id,)
+    restored.resume()
+    work(bench)
+    assert bench.paid(withdrawal) == [SATS]
+    assert restored.known(withdrawal).state is WithdrawalState.FINAL
+    assert audit(bench.ledger, bench.policy).findings == ()
 
 
 @pytest.mark.covers("I12")

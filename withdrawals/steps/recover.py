@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.model import JOURNAL_START, BatchState, JournalLine, OwnScript
+from withdrawals.core.policy import Policy
 from withdrawals.core.recovery import LineRefused, bind_outputs, change_scripts_of
 from withdrawals.core.types import BatchId, BlockRef, Network, RequestId, ScriptPubKey
 from withdrawals.errors import NotAllowed, StaleLedger
@@ -61,6 +62,7 @@ class Recovery:
     settle: Settle
     dice: Dice
     network: Network
+    policy: Policy
     fencing: bool = False
     descriptors: Sequence[str] = ()
     """Before a fence, the node's own UTXO set is asked for coins of these that the ledger does not know."""
@@ -163,7 +165,7 @@ def _replay(tx: LedgerTx, recovery: Recovery, start: BlockRef | None, epoch: int
     fresh, old_head = _fresh_lines(tx, recovery), tx.load_journal_head()
     head = recovery.journal[-1].head if recovery.journal else JOURNAL_START
     given_up = give_up_unasked(tx, fresh, why=why, at=now)
-    replay = Replay(tx, recovery.journal, fresh, recovery.network, recovery.dice, now, why)
+    replay = Replay(tx, recovery.journal, fresh, recovery.network, recovery.policy, recovery.dice, now, why)
     skipped: list[str] = []
     for line in fresh:
         refused = replay.replay(line)
