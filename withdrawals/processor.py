@@ -324,6 +324,7 @@ class Processor:
             progress,
             chain=chain,
             descriptors=parts.wallet.descriptors,
+            derive=parts.wallet.own_scripts,
             read_journal=parts.read_journal,
         )
 

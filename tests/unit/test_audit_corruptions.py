@@ -136,6 +136,7 @@ def audited(rich: Rich, folder: Path, *statements: str) -> AuditReport:
             rich.bench.policy,
             chain=rich.bench.node,
             descriptors=rich.bench.parts.wallet.descriptors,
+            derive=rich.bench.parts.wallet.own_scripts,
             read_journal=rich.bench.parts.read_journal,
         )
         assert ledger.content_hash() == before
@@ -287,6 +288,15 @@ CORRUPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("UPDATE coins SET vout = 9 WHERE txid = :deposit_txid AND vout = :deposit_vout",),
     ),
     "our change is no coin": ("coin", ("DELETE FROM coins WHERE txid = :change_txid AND vout = :change_vout",)),
+    "somebody else's script is watched as ours": (
+        "own_script",
+        ("UPDATE own_scripts SET script = :other_script WHERE key_index = 18 AND branch = 1",),
+    ),
+    "a script of ours is not watched": ("own_script", ("DELETE FROM own_scripts WHERE key_index = 18 AND branch = 0",)),
+    "scripts are watched for a descriptor that there is not": (
+        "own_script",
+        ("UPDATE own_scripts SET wallet = 7 WHERE key_index = 18 AND branch = 0",),
+    ),
     # against the node
     "a coin is gone with every trace of it": (
         "coin_unknown",

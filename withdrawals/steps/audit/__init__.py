@@ -17,7 +17,15 @@ from withdrawals.core.tx import MalformedTransaction
 from withdrawals.ports import ChainSource, Ledger, LedgerView, Progress, unseen
 from withdrawals.steps.audit.batches import Books, audit_batch, conditional_lines
 from withdrawals.steps.audit.facts import audit_facts, audit_transactions
-from withdrawals.steps.audit.outside import ReadJournal, audit_events, audit_journal, audit_node, scan_node
+from withdrawals.steps.audit.outside import (
+    Derive,
+    ReadJournal,
+    audit_events,
+    audit_journal,
+    audit_node,
+    audit_own_scripts,
+    scan_node,
+)
 from withdrawals.steps.audit.requests import audit_reservations, audit_withdrawals
 
 __all__ = ["AuditReport", "Finding", "audit"]
@@ -46,6 +54,7 @@ def audit(
     *,
     chain: ChainSource | None = None,
     descriptors: Sequence[str] = (),
+    derive: Derive | None = None,
     read_journal: ReadJournal | None = None,
 ) -> AuditReport:
     """Look at everything, in one snapshot; at the node and the journal too, where they are given.
@@ -69,6 +78,7 @@ def audit(
         findings += of_withdrawals
         for part in (audit_facts, audit_reservations, audit_events, _audit_unexplained):
             findings += _readable(part(view, policy))
+        findings += audit_own_scripts(view, len(descriptors), derive)
         of_node, about_node = audit_node(view, scanned)
     everything = (*findings, *of_node)
     return AuditReport(withdrawals, len(batches), plans, everything, tuple(conditional), about_node, about_journal)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from withdrawals.core.auditing import Finding
-from withdrawals.core.model import JOURNAL_START, BatchState, Coin, JournalLine
+from withdrawals.core.model import JOURNAL_START, BatchState, Coin, JournalLine, OwnScript
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, OutPoint
 from withdrawals.errors import JournalDamaged, NodeRejected, NodeUnavailable, ScanInProgress
@@ -31,6 +31,29 @@ def audit_events(view: LedgerView, policy: Policy) -> Iterator[Finding]:
             if event.seq != after + 1:
                 yield Finding("event_gap", f"the events {after + 1} to {event.seq - 1} are missing")
             after = event.seq
+
+
+# -------------------------------------------------------------------------------------------------------------- wallet
+
+Derive = Callable[[int, int, int, int], Sequence[OwnScript]]
+"""Own scripts by (wallet, branch, start index, count), out of the descriptors."""
+
+
+def audit_own_scripts(view: LedgerView, wallets: int, derive: Derive | None) -> Iterator[Finding]:
+    """Every script watched as ours is the one that the descriptors give at its place, without gaps from 0 on."""
+    if derive is None:
+        return
+    places: dict[tuple[int, int], dict[int, OwnScript]] = {}
+    for own in view.load_own_scripts().values():
+        places.setdefault((own.wallet, own.branch), {})[own.index] = own
+    for (wallet, branch), stored in sorted(places.items()):
+        if wallet >= wallets:
+            yield Finding("own_script", f"{len(stored)} script(s) are watched for a descriptor {wallet}: there is none")
+            continue
+        for real in derive(wallet, branch, 0, max(stored) + 1):
+            if stored.get(real.index) != real:
+                place = f"descriptor {wallet}, branch {branch}, index {real.index}"
+                yield Finding("own_script", f"{real.script.hex()} ({place}) is not what is watched there")
 
 
 # -------------------------------------------------------------------------------------------------------------- journal
