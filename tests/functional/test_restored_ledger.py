@@ -6,7 +6,10 @@ back: forgotten bytes, repeated ids, both.
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +18,7 @@ import pytest
 
 from regtest.network import Network
 from regtest.rpc import RpcError
+from regtest.waiting import wait_for
 from tests.functional.crash_ports import Meter, When
 from tests.functional.world import COIN_SATS, World
 from withdrawals.core.model import BatchState
@@ -308,6 +312,36 @@ def test_of_two_copies_on_one_key_the_second_cannot_sign_until_it_has_learned_fr
     world.mine_to_final()
     world.assert_paid_exactly_once("first", "of-first", "of-second")
     world.assert_unpaid("first-again")
+
+
+@pytest.mark.covers("I12")
+def test_the_commands_are_three_and_the_first_waits_for_dead_followers(world: World) -> None:
+    """As an operator types them: refused while a follower is alive, then done, and done again without a change."""
+    world.tick()
+    world.stop_inline()
+    refused = run(world, "recover", "--reason", WHY)
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (3, "not_allowed")
+
+    def done() -> bool:
+        return run(world, "recover", "--reason", WHY).returncode == 0
+
+    wait_for(done, "the dead follower's lease to end", timeout_s=30)
+    report = json.loads(run(world, "recover", "--fence", "--reason", WHY).stdout)
+    assert report["fence"]["coins"] == 8
+    again = json.loads(run(world, "recover", "--fence", "--reason", WHY).stdout)
+    assert (again["fence"]["batch_id"], again["fence"]["made"]) == (report["fence"]["batch_id"], False)
+    world.start_over()
+    world.request("later", sats=SATS)
+    assert run(world, "resume", "--reason", "fenced").returncode == 0
+    for _ in range(3):
+        world.mine_to_final()
+    world.assert_final_and_paid_once()
+
+
+def run(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as a process of its own."""
+    command = [sys.executable, "-m", "withdrawals", "--config", str(world.config_path), *words, "--json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 
 
 @pytest.mark.covers("P3", "I12")
