@@ -512,3 +512,38 @@ class NthCommit(Meter):
             self.number = len(self.calls) + 1
         with super().around(call):
             yield
+
+
+@pytest.mark.covers("P3", "I6", "I12")
+def test_after_the_replay_any_follower_completes_what_a_killed_recovery_left(yesterday: Yesterday) -> None:
+    """The head is taken over and the facts are taken back in one go: nothing is signed before they are read again."""
+    restored, bench = yesterday.restored, yesterday.restored.bench
+    restored.stop()
+    stale = (bench.folder / "ledger.db").read_bytes()
+    restored.start()
+    head = restored.journal[-1].head
+    number = 15
+    while True:
+        restored.stop()
+        (bench.folder / "ledger.db").write_bytes(stale)
+        restored.start()
+        with pytest.raises(Killed):
+            restored.recover(NthCommit(deed=kill, when=When.AFTER, commit=number))
+        with bench.ledger.read() as view:
+            if view.load_journal_head() == head:
+                break
+        number += 1
+    with bench.ledger.read() as view:
+        tip = view.load_tip()
+    assert tip is not None
+    assert tip.height < bench.node.height
+    assert bench.world.judge().reasons, "the gate is closed for this tip"
+    bench.follow()
+    restored.resume()
+    for withdrawal in (yesterday.confirmed, yesterday.waiting, yesterday.unsent, yesterday.new, yesterday.owed):
+        restored.repeat(withdrawal)
+    work(bench)
+    for withdrawal in (yesterday.confirmed, yesterday.waiting, yesterday.unsent, yesterday.new, yesterday.owed):
+        assert bench.paid(withdrawal) == [SATS]
+    assert bench.paid(yesterday.cancelled) == []
+    assert audit(bench.ledger, bench.policy).findings == ()
