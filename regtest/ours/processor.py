@@ -183,7 +183,7 @@ class OurProcessor:
 
     def _has_recovered(self, recovered: list[Recovered]) -> bool:
         try:
-            recovered.append(self.api.recover(reason="yesterday's backup was restored"))
+            recovered.append(self.api.recover(reason="yesterday's backup was restored").recovered)
         except NotAllowed:
             return False  # the follower that was stopped holds its lease for some seconds more
         return True
