@@ -10,8 +10,7 @@ from typing import Final
 
 from withdrawals.core.lifecycle import check_abandon, check_unbatch
 from withdrawals.core.model import Batch, BatchState, PlanState, Withdrawal, WithdrawalState
-from withdrawals.core.types import BatchId
-from withdrawals.errors import MissingReason
+from withdrawals.errors import MissingReason, known
 from withdrawals.ports import LedgerTx
 
 REASON_LENGTH_MIN: Final = 3
@@ -49,8 +48,8 @@ def give_up_unasked_plan(tx: LedgerTx, withdrawal: Withdrawal, *, who: str, why:
 def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
     """Give a batch up whose signer was never asked: its coins are free, its withdrawals wait in the queue again.
 
-    A re-issue that was never asked goes back to the generation before: its withdrawals were asked for there, and its
-    coins are kept for their sake (I4).
+    A re-issue that was never asked goes back to the generations before. Each withdrawal goes to the newest one that it
+    is a member of: it was asked for there, and only there is it seen to again. The coins are kept for the lineage (I4).
     """
     abandoned = check_abandon(batch)
     for plan in batch.plans:
@@ -58,19 +57,18 @@ def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
     tx.set_batch_state(batch.id, abandoned)
     kept = tx.list_reserved(batch.id)
     tx.release_reservations(batch.id, None, at=at)
-    home = _home_of(tx, batch)
-    if home is not None:
-        tx.reserve(kept, home, at=at)
+    earlier = _generations_before(tx, batch)
+    if earlier:
+        tx.reserve(kept, earlier[0].id, at=at)
     for withdrawal in batch.withdrawals:
+        home = next((b.id for b in earlier if withdrawal.id in {w.id for w in b.withdrawals}), None)
         state = check_unbatch(withdrawal) if home is None else WithdrawalState.BATCHED
         tx.set_withdrawal(withdrawal.id, state=state, batch_id=home)
         tx.append_event(f"withdrawal.{state}", at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch.id)
     tx.append_event("batch.abandoned", at=at, who=who, why=why, batch_id=batch.id)
 
 
-def _home_of(tx: LedgerTx, batch: Batch) -> BatchId | None:
-    """The nearest generation before it that was asked; None for a first generation."""
-    parent = None if batch.parent is None else tx.load_batch(batch.parent)
-    while parent is not None and parent.state is BatchState.ABANDONED:
-        parent = None if parent.parent is None else tx.load_batch(parent.parent)
-    return None if parent is None else parent.id
+def _generations_before(tx: LedgerTx, batch: Batch) -> tuple[Batch, ...]:
+    """The other batches of its lineage that were not given up, newest first; empty for a first generation."""
+    others = [known(tx.load_batch(b), f"{b}: a batch of a lineage exists") for b in tx.list_lineage(batch.lineage)]
+    return tuple(b for b in reversed(others) if b.id != batch.id and b.state is not BatchState.ABANDONED)

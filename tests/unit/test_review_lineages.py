@@ -1,0 +1,89 @@
+"""Lineages whose generations are siblings, and batches that leave somebody out: nobody in them is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bench import POLICY, Bench
+from tests.unit.restored import Restored
+from tests.unit.test_reconcile_step import Desk, child_of, findings, paying
+from withdrawals.core.model import BatchState, WithdrawalState
+from withdrawals.core.types import BatchId, Sats
+from withdrawals.steps.reissue import Reissued, reissue
+from withdrawals.steps.sign import Signing
+
+TIGHT = replace(POLICY, limits=replace(POLICY.limits, batch_max_sats=Sats(1000)))
+"""Limits that no batch of these tests keeps."""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    bench = Bench(tmp_path)
+    yield Desk(bench, bench.another_signer())
+    bench.close()
+
+
+def again(bench: Bench, batch_id: BatchId) -> Reissued:
+    return reissue(batch_id, bench.ledger, bench.node, bench.world, bench.dice)
+
+
+def reissued(bench: Bench, batch_id: BatchId) -> BatchId:
+    made = again(bench, batch_id)
+    assert made.batch_id is not None, made.waiting
+    return made.batch_id
+
+
+def sees_to_all(bench: Bench) -> None:
+    """What the workers do over some blocks."""
+    for _ in range(6):
+        bench.mine()
+        with bench.ledger.read() as view:
+            waiting = view.list_batches({BatchState.CONFLICTED})
+        for child in (again(bench, batch_id).batch_id for batch_id in waiting):
+            if child is not None:
+                bench.sign(child)
+                bench.broadcast(child)
+    bench.mine(5)
+
+
+# -------------------------------------------------------------------------------------------- a sibling is given up
+
+
+def _limits_object(bench: Bench, batch_id: BatchId) -> None:
+    bench.with_policy(TIGHT)
+    assert bench.sign(batch_id).outcome is Signing.WITHDRAWN
+    bench.with_policy(POLICY)
+
+
+def _recovery_gives_it_up(bench: Bench, batch_id: BatchId) -> None:
+    assert batch_id in Restored.of(bench).recover().given_up
+
+
+@pytest.mark.parametrize("give_up", [_limits_object, _recovery_gives_it_up])
+def test_a_reissue_that_is_given_up_sends_everybody_to_a_batch_that_sees_to_him(
+    desk: Desk, give_up: Callable[[Bench, BatchId], None]
+) -> None:
+    """Its parent is the newest generation, which need not be one of his."""
+    bench = desk.bench
+    (coin,) = bench.fund()
+    first, second = bench.request(), bench.request()
+    oldest = bench.sent()
+    by_hand = desk.spends([coin], paying(first))
+    bench.mine_exactly(by_hand.raw)
+    desk.explains(by_hand)
+    for_second = child_of(bench, oldest)
+    swept = desk.spends([coin])
+    bench.reorg(1, [swept.raw], forget=True)
+    desk.explains(swept)
+    for_first = reissued(bench, oldest)
+    assert bench.batch(for_first).parent == for_second
+    give_up(bench, for_first)
+    assert bench.withdrawal(first).batch_id == oldest
+    assert bench.withdrawal(second).batch_id == for_second
+    sees_to_all(bench)
+    assert [bench.state(w) for w in (first, second)] == [WithdrawalState.FINAL] * 2
+    assert (len(bench.paid(first)), len(bench.paid(second)), findings(bench)) == (1, 1, ())
