@@ -18,6 +18,7 @@ from withdrawals.errors import WithdrawalsError
 from withdrawals.facts import unpaid_of
 from withdrawals.foreign import Found, examine, find_foreign, waiting_like
 from withdrawals.ports import LedgerView
+from withdrawals.replay import is_known
 
 SETTLED: Final = frozenset({BatchState.CONFIRMED, BatchState.FINAL, BatchState.ABANDONED, BatchState.PLANNED})
 
@@ -131,6 +132,9 @@ def _missing(view: LedgerView, in_mempool: Mapping[OutPoint, TxView]) -> list[Wa
     for batch_id in view.list_batches(set(BatchState) - SETTLED):
         batch = view.load_batch(batch_id)
         plans = [p for p in batch.plans if p.asked] if batch is not None else []
+        if batch is not None and not batch.plans:
+            words = "an operator bound somebody else's payment to it, which is in no block: its bytes are sent again"
+            found.append(Waiting(batch_id, words, f"withdrawals why {batch_id}"))
         inputs = {o for p in plans for o in p.prevouts}
         spent = view.load_spends(inputs)
         shown = {tx.ntxid for o, tx in in_mempool.items() if o in inputs}
@@ -143,15 +147,12 @@ def _missing(view: LedgerView, in_mempool: Mapping[OutPoint, TxView]) -> list[Wa
 def _compare_journal(view: LedgerView, journal: Sequence[JournalLine] | None) -> str:
     if journal is None:
         return ""
+    heads = [JOURNAL_START, *(line.head for line in journal)]
     head = view.load_journal_head()
-    known: set[tuple[str, int]] = set()
-    for batch_id in {line.batch_id for line in journal}:
-        batch = view.load_batch(batch_id)
-        known |= {(batch_id, p.number) for p in (batch.plans if batch is not None else ()) if p.asked}
-    lines = [line for line in journal if (line.batch_id, line.plan_number) not in known]
+    if head not in heads:
+        return "it does not contain this ledger's head: it was lost, replaced or restored: withdrawals recover --fence"
+    lines = [line for line in journal[heads.index(head) :] if not is_known(view, line)]
     if lines:
         which = ", ".join(f"{line.batch_id} plan {line.plan_number}" for line in lines[:3])
         return f"{len(lines)} line(s) of batches that this ledger never heard of ({which}): withdrawals recover"
-    if head not in {JOURNAL_START, *(line.head for line in journal)}:
-        return "it does not contain this ledger's head: it was lost, replaced or restored: withdrawals recover --fence"
     return ""

@@ -102,7 +102,9 @@ def test_yesterdays_ledger_over_todays_pays_everybody_once_and_the_cancelled_one
     assert bench.plan().batch_id is None
     assert bench.causes() == {"unexplained_spend", "unexplained_mempool_spend"}
     assert len(restored.journal) == 5
+    assert "withdrawals recover" in Processor(bench.parts).survey().journal
     done = restored.recover()
+    assert Processor(bench.parts).survey().journal == ""
     assert done.lines == (2, 3, 4, 5)
     assert restored.known(yesterday.cancelled).state is WithdrawalState.HELD
     for withdrawal in (yesterday.confirmed, yesterday.waiting, yesterday.unsent, yesterday.new, yesterday.owed):
@@ -370,6 +372,8 @@ def test_a_plan_that_was_abandoned_here_and_signed_there_gets_a_batch_of_its_own
     work(bench)
     assert bench.attempt(adopted).raw == lost
     assert bench.paid(withdrawal) == [SATS]
+    assert audit(bench.ledger, bench.policy, read_journal=bench.parts.read_journal).findings == ()
+    assert Processor(bench.parts).survey().journal == ""
 
 
 def test_a_plan_that_was_here_unasked_is_marked_as_asked(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, OutPoint
 from withdrawals.errors import JournalDamaged, NodeRejected, NodeUnavailable, ScanInProgress
 from withdrawals.ports import ChainSource, Ledger, LedgerView, UnspentScan
+from withdrawals.replay import is_known
 
 ReadJournal = Callable[[], Sequence[JournalLine] | None]
 """Every line of the keys' journal, proved, without its lock; None: it is not on this host. Raises JournalDamaged."""
@@ -103,9 +104,8 @@ def _head_alone(view: LedgerView) -> Iterator[Finding]:
 
 
 def _knows(view: LedgerView, line: JournalLine) -> bool:
-    batch = view.load_batch(line.batch_id)
-    plans = () if batch is None else batch.plans
-    return any(p.unsigned == line.unsigned and p.asked for p in plans)
+    """Wherever it stands: a recovery may have had to put it into a batch of its own."""
+    return is_known(view, line)
 
 
 def _unjournalled(view: LedgerView, lines: Sequence[JournalLine]) -> Iterator[Finding]:
