@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit import builders
 from tests.unit.payments import BATCH, OURS, change, encoding_of, plan
 from tests.unit.payments import coin as outpoint
+from withdrawals.core.coin_selection import NotEnough, Selection, choose_coins
+from withdrawals.core.exclusion import Intent
 from withdrawals.core.fees import fee_for
 from withdrawals.core.fencing import (
     FeeRule,
@@ -22,9 +25,10 @@ from withdrawals.core.fencing import (
     output_of,
     plan_fence,
 )
-from withdrawals.core.model import Coin, OwnScript, Plan, PlannedInput, PlanState, TxView
+from withdrawals.core.model import Coin, OwnScript, Plan, PlannedInput, PlanState, TxOut, TxView
 from withdrawals.core.policy import Limits, Policy
-from withdrawals.core.types import BlockHash, BlockRef, Feerate, OutPoint, Sats, ScriptKind, Txid
+from withdrawals.core.reissuing import Past, Reissue, ReissueRefused, plan_reissue
+from withdrawals.core.types import BlockHash, BlockRef, Feerate, Ntxid, OutPoint, Sats, ScriptKind, Txid
 
 TIP = 200
 CHANGE = OwnScript(OURS, ScriptKind.P2WPKH, nested=False, wallet=0, branch=1, index=0)
@@ -114,6 +118,62 @@ def test_a_fence_outbids_what_spends_its_coins_in_a_mempool() -> None:
     assert made.fee_sats >= 5_000 + fee_for(made.vsize, Feerate(1_000))
     other, _ = fenced([coin("b")], fees=rule(2_000, rival))
     assert other.fee_sats == fee_for(other.vsize, Feerate(2_000))
+
+
+# --------------------------------------------------------------------------------------------- who builds on a fence
+
+
+def test_the_anchor_of_a_first_plan_descends_from_the_fence_and_others_may_ride_along() -> None:
+    """A buried coin that does not descend is no anchor while a fence is in force."""
+    deep, fresh = builders.coin(1, 10**6), builders.coin(2, 10**5)
+    wanted = TxOut(OURS, Sats(200_000))
+
+    def choose(among: set[OutPoint] | None) -> Selection | NotEnough:
+        return choose_coins(
+            [deep, fresh],
+            [wanted],
+            change=CHANGE,
+            feerate=builders.RATE,
+            tip_height=builders.TIP,
+            policy=builders.WIDE,
+            fenced=among,
+        )
+
+    free, within, outside = choose(None), choose({fresh.outpoint}), choose(set())
+    assert isinstance(free, Selection)
+    assert isinstance(within, Selection)
+    assert isinstance(outside, NotEnough)
+    assert {i.outpoint for i in free.inputs} == {deep.outpoint}
+    assert {i.outpoint for i in within.inputs} == {deep.outpoint, fresh.outpoint}
+
+
+def test_a_re_issue_whose_proof_does_not_descend_takes_a_coin_along_that_does() -> None:
+    """Else it could not be signed before the fence is buried, however well it is proved."""
+    owed = builders.request(1, 50_000)
+    shared, descendant = builders.coin(7, 10**6), builders.coin(8, 10**5, depth=1)
+    earlier = Intent(Ntxid("01" * 32), frozenset({shared.outpoint}), frozenset({owed.id}), sealed=True)
+
+    def decide(among: set[OutPoint] | None) -> Reissue | ReissueRefused:
+        return plan_reissue(
+            batch_id=BATCH,
+            unpaid=[owed],
+            past=Past({owed.id: [earlier]}, {}),
+            lineage_coins=[shared],
+            free_coins=[descendant],
+            change=CHANGE,
+            feerate=builders.RATE,
+            tip_height=builders.TIP,
+            policy=builders.WIDE,
+            fenced=among,
+        )
+
+    free, within, outside = decide(None), decide({descendant.outpoint}), decide(set())
+    assert isinstance(free, Reissue)
+    assert isinstance(within, Reissue)
+    assert isinstance(outside, ReissueRefused)
+    assert free.plan.prevouts == {shared.outpoint}
+    assert within.plan.prevouts == {shared.outpoint, descendant.outpoint}
+    assert outside.reason.startswith("not_fenced: ")
 
 
 # ------------------------------------------------------------------------------------------------------- who descends
