@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 # Two processes: the tests wait for nodes more than they compute.
 TEST_PROCESSES ?= 2
 
-.PHONY: help venv install demo test fuzz bench lint lock
+.PHONY: help venv install demo test fuzz bench model lint lock
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -49,6 +49,9 @@ fuzz: venv  ## random bytes through every parser: N=1000000, SEED=1; one case ag
 
 bench: venv  ## measure the real code against something known in the same run: SECONDS=60
 	@$(BIN)/python -m tests.bench --seconds $(or $(SECONDS),60)
+
+model: venv  ## every story of small worlds, the real core deciding (minutes): RUN=B3, SECONDS=60 for each
+	@$(BIN)/python -m tests.model $(if $(RUN),--run $(RUN)) $(if $(SECONDS),--seconds $(SECONDS))
 
 lint: venv  ## check style, types and the import contracts
 	@$(BIN)/ruff check
