@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench import POLICY, Bench
+from tests.unit.bench import POLICY, WHO, WHY, Bench
 from tests.unit.restored import Restored
 from tests.unit.test_reconcile_step import Desk, child_of, findings, paying
-from withdrawals.core.model import BatchState, WithdrawalState
+from withdrawals.core.model import BatchState, Withdrawal, WithdrawalState
 from withdrawals.core.types import BatchId, Sats
+from withdrawals.errors import NotAllowed
+from withdrawals.steps.bump import Without, bump
 from withdrawals.steps.reissue import Reissued, reissue
 from withdrawals.steps.sign import Signing
 
@@ -87,3 +89,47 @@ def test_a_reissue_that_is_given_up_sends_everybody_to_a_batch_that_sees_to_him(
     sees_to_all(bench)
     assert [bench.state(w) for w in (first, second)] == [WithdrawalState.FINAL] * 2
     assert (len(bench.paid(first)), len(bench.paid(second)), findings(bench)) == (1, 1, ())
+
+
+# ------------------------------------------------------------------------------------------- somebody was left out
+
+
+def leaves_out(bench: Bench, batch_id: BatchId, *withdrawals: Withdrawal, hold: bool = False) -> None:
+    without = Without({w.id for w in withdrawals}, hold=hold)
+    bump(batch_id, bench.ledger, bench.node, bench.world, who=WHO, why=WHY, without=without)
+
+
+def left_out_of_the_first_bump(bench: Bench) -> tuple[BatchId, Withdrawal]:
+    bench.request()
+    left_out = bench.request(2_000)
+    batch_id = bench.sent()
+    leaves_out(bench, batch_id, left_out)
+    bench.sign(batch_id)
+    return batch_id, left_out
+
+
+def test_no_later_replacement_eats_the_change_that_pays_whom_an_earlier_one_left_out(desk: Desk) -> None:
+    """He is planned again from coins that descend from what is mined: without change there would be none."""
+    bench = desk.bench
+    bench.fund(103_200)
+    batch_id, left_out = left_out_of_the_first_bump(bench)
+    with pytest.raises(NotAllowed, match="no_change"):
+        bench.bump(batch_id, 25_000)
+    bench.mine_exactly(bench.attempt(batch_id).raw)
+    bench.broadcast(child_of(bench, batch_id))
+    sees_to_all(bench)
+    assert (bench.state(left_out), bench.paid(left_out)) == (WithdrawalState.FINAL, [2_000])
+
+
+def test_a_later_replacement_takes_a_coin_more_for_whom_an_earlier_one_left_out(desk: Desk) -> None:
+    """Without him it would have spent its change on the fee."""
+    bench = desk.bench
+    bench.fund(103_200, 500_000)
+    batch_id, left_out = left_out_of_the_first_bump(bench)
+    bench.bump(batch_id, 25_000)
+    assert bench.sign(batch_id).outcome is Signing.SIGNED
+    assert len(bench.newest_plan(batch_id).inputs) == len(bench.batch(batch_id).plans[0].inputs) + 1
+    bench.mine_exactly(bench.attempt(batch_id).raw)
+    bench.broadcast(child_of(bench, batch_id))
+    sees_to_all(bench)
+    assert (bench.state(left_out), bench.paid(left_out)) == (WithdrawalState.FINAL, [2_000])

@@ -15,7 +15,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from withdrawals.core.coin_selection import FeeOf, add_coins, is_anchor, usable_coins
+from withdrawals.core.coin_selection import (
+    FeeOf,
+    add_coins,
+    is_anchor,
+    least_change_sats,
+    settle_change,
+    usable_coins,
+)
 from withdrawals.core.fees import INCREMENTAL_FEERATE, MAX_VSIZE, fee_for
 from withdrawals.core.limits import batch_reason_for, fee_reason_for
 from withdrawals.core.model import (
@@ -60,7 +67,8 @@ def plan_bump(
 
     `coins`: ours, unspent and unreserved; `unspent`: which of the batch's inputs are unspent on the followed chain.
     `leave_out` names withdrawals that a poisoned batch drops (an output that no node relays any more): they stay with
-    the lineage, and are re-planned from the change of this replacement, which therefore must have one.
+    the lineage, and are re-planned from the change of this replacement, which therefore must have one, as must every
+    later one that does not pay them.
     """
     asked = [p for p in batch.plans if p.asked]
     refusal = _refusal_of(batch, asked, unspent)
@@ -78,8 +86,12 @@ def plan_bump(
     selection = add_coins(_all_inputs(asked), buried, bare, change=change, feerate=feerate, fee_of=fee_of)
     if selection is None:
         return BumpRefused(f"not_enough: neither change nor buried coins pay {feerate:,} sat/kvB")
-    if leave_out and not selection.change_sats:
-        return BumpRefused("no_change: those left out can be paid again only from change of the replacement")
+    if not selection.change_sats and _leaves_somebody(batch, payments):
+        more = [*bare, TxOut(change.script, least_change_sats(change, feerate))]
+        wider = add_coins(_all_inputs(asked), buried, more, change=change, feerate=feerate, fee_of=fee_of)
+        if wider is None:
+            return BumpRefused("no_change: those left out can be paid again only from change of the replacement")
+        selection = settle_change(wider.inputs, bare, change, feerate, fee_of)
     plan = build_plan(batch.id, batch.plans[-1].number + 1, selection, payments, change)
     return _within_limits(plan, payments, policy)
 
@@ -92,6 +104,8 @@ def raised_feerate(asked: Sequence[Plan], policy: Policy) -> Feerate:
 def _refusal_of(batch: Batch, asked: Sequence[Plan], unspent: Collection[OutPoint]) -> str | None:
     if batch.state not in _BUMPABLE:
         return f"state: a batch that is {batch.state} is not bumped"
+    if not batch.plans:
+        return "adopted: somebody else's payment was bound to it; there is no plan of ours to replace"
     waiting = [p.number for p in batch.plans if p.state in {PlanState.PLANNED, PlanState.SIGNING}]
     if waiting or not asked:
         words = f"plan {waiting[-1]}" if waiting else "the first plan"
@@ -100,6 +114,11 @@ def _refusal_of(batch: Batch, asked: Sequence[Plan], unspent: Collection[OutPoin
     if gone:
         return f"input_gone: {gone[0]} cannot be spent any more: that is a conflict, not a low fee"
     return None
+
+
+def _leaves_somebody(batch: Batch, payments: Sequence[PlannedOutput]) -> bool:
+    """Whether the batch has to see to somebody whom these do not pay, left out now or by an earlier replacement."""
+    return bool({w.id for w in batch.withdrawals if w.batch_id == batch.id} - {o.withdrawal_id for o in payments})
 
 
 def _all_inputs(asked: Sequence[Plan]) -> list[PlannedInput]:

@@ -169,9 +169,14 @@ def settle_change(
     paid_sats, held_sats = sum(p.sats for p in payments), sum(i.sats for i in inputs)
     vsize = plan_vsize(inputs, [*payments, TxOut(change.script, Sats(0))])
     change_sats = Sats(held_sats - paid_sats - fee_of(vsize))
-    if change_sats >= dust_threshold_sats(change.script) and change_sats > spend_cost_sats(change, feerate):
+    if change_sats >= least_change_sats(change, feerate):
         return Selection(tuple(inputs), change_sats, fee_of(vsize), vsize)
     return Selection(tuple(inputs), Sats(0), Sats(held_sats - paid_sats), plan_vsize(inputs, payments))
+
+
+def least_change_sats(change: OwnScript, feerate: Feerate) -> Sats:
+    """The smallest change there is: above dust, and worth more than it costs to spend."""
+    return Sats(max(dust_threshold_sats(change.script), spend_cost_sats(change, feerate) + 1))
 
 
 def missing_sats_of(inputs: Sequence[PlannedInput], payments: Sequence[TxOut], fee_of: FeeOf) -> Sats:
