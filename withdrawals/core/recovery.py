@@ -188,3 +188,16 @@ def reason_before(reason: str) -> str | None:
     """The hold that a recovery found in place, and that its end brings back; None: there was none."""
     _, found, before = reason.partition(_BEFORE)
     return before if found else None
+
+
+def held_besides(reason: str, why: str) -> str:
+    """A hold with an operator's own on top of it, which stays when the exchange's repeat ends a recovery's."""
+    if not is_recovery_hold(reason):
+        return _joined(reason, why)
+    before = reason_before(reason)
+    return hold_reason(why if before is None else _joined(before, why))
+
+
+def _joined(before: str, why: str) -> str:
+    """Both reasons; saying the same again adds nothing."""
+    return before if why in before.split("; ") else f"{before}; {why}"

@@ -13,9 +13,9 @@ from withdrawals.core.lifecycle import check_cancel, check_hold, check_reject, c
 from withdrawals.core.limits import hold_reason_for
 from withdrawals.core.model import BatchState, Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
-from withdrawals.core.recovery import is_recovery_hold, reason_before
+from withdrawals.core.recovery import held_besides, is_recovery_hold, reason_before
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
-from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, TheirError, UnknownId
+from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, NotAllowed, TheirError, UnknownId
 from withdrawals.fences import RECOVERED, load_last_fence
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
@@ -61,7 +61,8 @@ def _enqueue_one(tx: LedgerTx, request: Request, policy: Policy, now: int, dice:
     earlier = _find_earlier(tx, request)
     if earlier is not None:
         return _release_recovered(tx, earlier, request, now)
-    reason = _look_alike(tx, request) or hold_reason_for(request.sats, policy, released=False)
+    reasons = (_look_alike(tx, request), hold_reason_for(request.sats, policy, released=False))
+    reason = "; ".join(r for r in reasons if r) or None
     withdrawal = tx.insert_withdrawal(
         Withdrawal(
             id=WithdrawalId(f"w-{dice.hex(24)}"),
@@ -99,7 +100,7 @@ def _release_recovered(tx: LedgerTx, earlier: Withdrawal, request: Request, now:
     return tx.find_withdrawal(earlier.id) or earlier
 
 
-def _look_alike(view: LedgerView, request: Request) -> str | None:
+def _look_alike(view: LedgerView, request: Request | Withdrawal) -> str | None:
     """Why a new request is held that looks just like an output of an explained transaction nobody has ruled on (CE5).
 
     A restored ledger, or one that lost its journal, may have forgotten that this very id was paid by it.
@@ -163,7 +164,7 @@ def reject(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why
 
 
 def hold(request_id: RequestId, ledger: Ledger, clock: Clock, *, who: str, why: str) -> Withdrawal:
-    """An operator keeps a queued request back."""
+    """An operator keeps a request back that is queued, or held for a reason that somebody else's word would end."""
     return _by_hand(request_id, ledger, clock, WithdrawalState.HELD, who=who, why=why)
 
 
@@ -190,10 +191,25 @@ def _by_hand(
         withdrawal = _load(tx, request_id)
         if to is not WithdrawalState.QUEUED:
             withdrawal = give_up_unasked_plan(tx, withdrawal, who=who, why=reason, at=clock.now())
-        if withdrawal.state is not to or (to is WithdrawalState.QUEUED and not withdrawal.released):
+        if to is withdrawal.state is WithdrawalState.HELD:
+            _hold_besides(tx, withdrawal, who=who, why=reason, at=clock.now())
+        elif withdrawal.state is not to or (to is WithdrawalState.QUEUED and not withdrawal.released):
             _CHECKS[to](withdrawal)
+            alike = None if to is WithdrawalState.HELD else _look_alike(tx, withdrawal)
+            if alike is not None:
+                # Refunded it would be paid and refunded, released it would be paid twice, if that is its payment.
+                raise NotAllowed(f"{withdrawal.request_id} cannot become {to}: {alike}")
             move_by_hand(tx, withdrawal, to, who=who, why=reason, at=clock.now())
         return _load(tx, request_id)
+
+
+def _hold_besides(tx: LedgerTx, withdrawal: Withdrawal, *, who: str, why: str, at: int) -> None:
+    """Held already, but not by a person: his word is kept beside the reason there is, and outlasts it."""
+    reason = withdrawal.hold_reason or ""
+    wanted = held_besides(reason, why)
+    if wanted != reason and (is_recovery_hold(reason) or reason.startswith(LOOK_ALIKE)):
+        tx.set_withdrawal(withdrawal.id, state=withdrawal.state, hold_reason=wanted, batch_id=withdrawal.batch_id)
+        tx.append_event(f"withdrawal.{withdrawal.state}", at=at, who=who, why=why, withdrawal_id=withdrawal.id)
 
 
 def _check_memory(tx: LedgerView) -> None:

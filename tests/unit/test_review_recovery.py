@@ -1,0 +1,55 @@
+"""What a recovery must not undo, and what it must not leave behind: people's words, lineages, second runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bench import Bench
+from tests.unit.restored import Restored
+from tests.unit.test_reconcile_step import Desk
+from withdrawals.core.model import WithdrawalState
+from withdrawals.core.recovery import held_besides, hold_reason, is_recovery_hold, reason_before
+from withdrawals.processor import Processor
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    bench = Bench(tmp_path)
+    yield Desk(bench, bench.another_signer())
+    bench.close()
+
+
+# ------------------------------------------------------------------------------------------------- an operator's hold
+
+POLICE = "the police ask us not to pay this one"
+
+
+def test_an_operators_hold_on_a_recovered_request_outlasts_the_repeat(desk: Desk) -> None:
+    """The repeat ends what the recovery began, and nothing else."""
+    bench = desk.bench
+    bench.fund()
+    withdrawal = bench.request()
+    backup = Restored.of(bench)
+    backup.recover()
+    backup.resume()
+    processor = Processor(bench.parts)
+    processor.hold(withdrawal.request_id, reason=POLICE, who="ops")
+    assert bench.events()[-1] == "withdrawal.held"
+    backup.repeat(withdrawal)
+    assert (bench.state(withdrawal), bench.withdrawal(withdrawal).hold_reason) == (WithdrawalState.HELD, POLICE)
+    processor.release(withdrawal.request_id, reason="they called again", who="ops")
+    assert bench.state(withdrawal) is WithdrawalState.QUEUED
+
+
+def test_a_hold_on_top_of_another_is_kept_with_it_and_once() -> None:
+    """Whatever was held before comes back with the operator's reason beside it."""
+    plain, limited = hold_reason(None), hold_reason("withdrawal_max_sats: too much")
+    for reason, kept in ((plain, POLICE), (limited, f"withdrawal_max_sats: too much; {POLICE}")):
+        held = held_besides(reason, POLICE)
+        assert is_recovery_hold(held)
+        assert reason_before(held) == kept
+        assert held_besides(held, POLICE) == held
+    assert held_besides("look_alike: it may be paid", POLICE) == f"look_alike: it may be paid; {POLICE}"
