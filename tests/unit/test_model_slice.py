@@ -101,7 +101,7 @@ def test_the_story_is_the_shortest_and_can_be_read() -> None:
 
 def test_a_rule_taken_out_is_back_after_the_search() -> None:
     """A run without a rule says nothing about the next run."""
-    run = RUNS["B10"].small(plans=3, foreign=0, twins=0, reorgs=0)
+    run = RUNS["B10"].small(plans=3, foreign=0, twins=0)
     assert search(Run("", "", run.bounds, run.rules, without=(NO_PROOF,))).violation
     assert_holds(search(run))
 
