@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench import Bench
+from tests.unit.bench import WHO, Bench
 from tests.unit.restored import Restored
-from tests.unit.test_reconcile_step import Desk
+from tests.unit.test_reconcile_step import Desk, findings
 from withdrawals.core.model import WithdrawalState
 from withdrawals.core.recovery import held_besides, hold_reason, is_recovery_hold, reason_before
 from withdrawals.processor import Processor
+from withdrawals.replay import is_known
+from withdrawals.steps import request as request_step
 
 
 @pytest.fixture
@@ -53,3 +55,25 @@ def test_a_hold_on_top_of_another_is_kept_with_it_and_once() -> None:
         assert reason_before(held) == kept
         assert held_besides(held, POLICE) == held
     assert held_besides("look_alike: it may be paid", POLICE) == f"look_alike: it may be paid; {POLICE}"
+
+
+# ----------------------------------------------------------------------------------------- one memory, asked by all
+
+
+def test_a_line_that_a_recovery_put_into_a_batch_of_its_own_is_known_to_everybody(desk: Desk) -> None:
+    """The ledger had given up the very plan that was signed elsewhere, before anybody saw that it was restored."""
+    bench = desk.bench
+    bench.fund()
+    withdrawal = bench.request()
+    batch_id = bench.planned()
+    backup = Restored.of(bench)
+    bench.sign(batch_id)
+    backup.restore()
+    request_step.hold(withdrawal.request_id, bench.ledger, bench.clock, who=WHO, why="not now")
+    assert "withdrawals recover" in Processor(bench.parts).survey().journal
+    backup.recover()
+    assert bench.withdrawal(withdrawal).batch_id != batch_id
+    assert Processor(bench.parts).survey().journal == ""
+    assert findings(bench) == ()
+    with bench.ledger.read() as view:
+        assert [is_known(view, line) for line in backup.journal] == [True]

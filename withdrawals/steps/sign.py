@@ -14,7 +14,7 @@ from typing import Final
 
 from withdrawals.core.lifecycle import BatchEvent, advance_batch
 from withdrawals.core.lint import lint
-from withdrawals.core.model import Attempt, Batch, BatchState, JournalLine, Plan, PlanState
+from withdrawals.core.model import Attempt, Batch, BatchState, Plan, PlanState
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, view_of, vsize_of
@@ -43,6 +43,7 @@ from withdrawals.ports import (
     SigningOrder,
     Verifier,
 )
+from withdrawals.replay import is_known
 from withdrawals.world import World, check_gate
 
 SIGNER: Final = "signer"
@@ -166,10 +167,11 @@ def _prepare(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> _Ask 
     if batch is None or plan is None:
         return Signed(Signing.NOTHING)
     check_gate(tx, now)
+    needless = batch.state in {BatchState.CONFIRMED, BatchState.FINAL}
+    if needless and (plan.asked or not any(p.asked for p in batch.plans)):
+        # For as long as that stands on this chain: an earlier generation pays, or somebody else does.
+        return Signed(Signing.NOTHING, "everyone in this batch is paid")
     if plan.state is PlanState.PLANNED:
-        if batch.state in {BatchState.CONFIRMED, BatchState.FINAL} and not any(p.asked for p in batch.plans):
-            # A re-issue that an earlier generation made needless, for as long as that stands on this chain.
-            return Signed(Signing.NOTHING, "everyone in this batch is paid by an earlier generation")
         objections = _objections(tx, batch, plan, policy)
         if objections:
             return _withdraw(tx, batch, plan, "; ".join(objections), now)
@@ -266,18 +268,12 @@ def _unknown_lines(tx: LedgerTx, stale: StaleLedger) -> str:
         return "the journal does not contain the ledger's head"
     if not stale.lines:
         return "the journal is shorter than the ledger knows"
-    strangers = [line for line in stale.lines if not _knows(tx, line)]
+    strangers = [line for line in stale.lines if not is_known(tx, line)]
     if not strangers:
         return ""
     return "it was asked for plans unknown here: " + ", ".join(
         f"{line.batch_id} plan {line.plan_number}" for line in strangers
     )
-
-
-def _knows(tx: LedgerTx, line: JournalLine) -> bool:
-    batch = tx.load_batch(line.batch_id)
-    plans = () if batch is None else batch.plans
-    return any(p.number == line.plan_number and p.unsigned == line.unsigned and p.asked for p in plans)
 
 
 def _problems_of(raw: bytes, plan: Plan, verifier: Verifier) -> str:

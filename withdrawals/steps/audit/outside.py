@@ -85,7 +85,7 @@ def _compare_journal(
                 "journal", f"line {line.seq} was signed for plan {line.plan_number} of {line.batch_id}: unknown here"
             )
             for line in before
-            if not _knows(view, line)
+            if not is_known(view, line)
         ]
         after = read_journal() or ()
         head = view.load_journal_head()
@@ -101,11 +101,6 @@ def _head_alone(view: LedgerView) -> Iterator[Finding]:
     answered = any(batch is not None and batch.attempts for batch in batches)
     if answered and view.load_journal_head() == JOURNAL_START:
         yield Finding("journal", "answers of a signer are stored, and no line of its journal was ever taken over")
-
-
-def _knows(view: LedgerView, line: JournalLine) -> bool:
-    """Wherever it stands: a recovery may have had to put it into a batch of its own."""
-    return is_known(view, line)
 
 
 def _unjournalled(view: LedgerView, lines: Sequence[JournalLine]) -> Iterator[Finding]:
