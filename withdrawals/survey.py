@@ -13,13 +13,15 @@ from typing import Final
 from withdrawals.core.addresses import address_of
 from withdrawals.core.model import JOURNAL_START, BatchState, JournalLine, TxView
 from withdrawals.core.policy import Policy
-from withdrawals.core.types import Network, OutPoint, ScriptPubKey, Txid
+from withdrawals.core.tx import MalformedTransaction, ntxid_of
+from withdrawals.core.types import Network, Ntxid, OutPoint, ScriptPubKey, Txid
 from withdrawals.errors import WithdrawalsError
 from withdrawals.facts import unpaid_of
 from withdrawals.foreign import Found, examine, find_foreign, waiting_like
 from withdrawals.ports import LedgerView
 from withdrawals.replay import is_known
 
+RECOVER: Final = "withdrawals recover"
 SETTLED: Final = frozenset({BatchState.CONFIRMED, BatchState.FINAL, BatchState.ABANDONED, BatchState.PLANNED})
 
 
@@ -79,12 +81,18 @@ def survey(
     asked = {p.ntxid for p in view.load_plans_spending(in_mempool.keys())}
     said = {tx.ntxid for tx in view.load_explained()}
     foreign |= {tx.txid for tx in in_mempool.values() if tx.ntxid not in asked | said}
-    strangers = (_stranger(view, examine(view, find_foreign(view, txid), policy), network) for txid in sorted(foreign))
-    waiting = [*_conflicted(view), *_missing(view, in_mempool)]
-    return Survey(tuple(strangers), tuple(waiting), _compare_journal(view, journal))
+    forgotten = _unknown_lines(view, journal)
+    recalled = _ntxids_of(forgotten or ())
+    found = (examine(view, find_foreign(view, txid), policy) for txid in sorted(foreign))
+    strangers = (_stranger(view, f, network, ours=f.tx.ntxid in recalled) for f in found)
+    stopped = _paying_who_is_paid(view)
+    others = (w for w in _missing(view, in_mempool) if w.batch_id not in {s.batch_id for s in stopped})
+    waiting = [*_conflicted(view), *stopped, *others]
+    return Survey(tuple(strangers), tuple(waiting), _words_of(forgotten))
 
 
-def _stranger(view: LedgerView, found: Found, network: Network) -> Stranger:
+def _stranger(view: LedgerView, found: Found, network: Network, *, ours: bool) -> Stranger:
+    """`ours`: the keys' journal has it, and this ledger forgot it: a recovery explains it, and nobody has to rule."""
     own, alike = view.load_own_scripts(), waiting_like(view, found.tx)
     paid = view.load_withdrawals(list(found.attributed.values()))
     outputs: list[StrangerOutput] = []
@@ -103,7 +111,7 @@ def _stranger(view: LedgerView, found: Found, network: Network) -> Stranger:
             meaning = "nothing that waits to be paid"
         outputs.append(StrangerOutput(vout, output.sats, _name_of(output.script, network), meaning))
     batches = sorted({p.batch_id for p in found.touched})
-    command = " ".join([*words, '--reason "…"'])
+    command = " ".join([*([RECOVER] if ours else words), '--reason "…"'])
     return Stranger(found.tx.txid, found.height, found.tx.prevouts, tuple(batches), tuple(outputs), command)
 
 
@@ -126,6 +134,21 @@ def _conflicted(view: LedgerView) -> list[Waiting]:
     return found
 
 
+def _paying_who_is_paid(view: LedgerView) -> list[Waiting]:
+    """Batches whose newest plan is not sent, because it would also pay somebody whom this chain pays already."""
+    found: list[Waiting] = []
+    for batch_id in view.list_batches(set(BatchState) - SETTLED - {BatchState.CONFLICTED}):
+        batch = view.load_batch(batch_id)
+        newest = next((p for p in reversed(batch.plans if batch is not None else ()) if p.asked), None)
+        paid = {p.withdrawal_id for p in view.load_payments(newest.withdrawal_ids)} if newest is not None else set()
+        if batch is not None and paid:
+            names = [w.request_id for w in batch.withdrawals if w.id in paid]
+            words = f"not sent, because it would pay {', '.join(names)} again, who is paid by somebody else"
+            without = " ".join(f"--without {name}" for name in names)
+            found.append(Waiting(batch_id, words, f'withdrawals bump {batch_id} {without} --reason "…"'))
+    return found
+
+
 def _missing(view: LedgerView, in_mempool: Mapping[OutPoint, TxView]) -> list[Waiting]:
     """Batches whose inputs are all unspent and whose bytes the node's mempool does not show."""
     found: list[Waiting] = []
@@ -144,15 +167,37 @@ def _missing(view: LedgerView, in_mempool: Mapping[OutPoint, TxView]) -> list[Wa
     return found
 
 
-def _compare_journal(view: LedgerView, journal: Sequence[JournalLine] | None) -> str:
+def _unknown_lines(view: LedgerView, journal: Sequence[JournalLine] | None) -> list[JournalLine] | None:
+    """The lines since this ledger's head that it never heard of; None: the journal does not contain that head."""
     if journal is None:
-        return ""
+        return []
     heads = [JOURNAL_START, *(line.head for line in journal)]
     head = view.load_journal_head()
     if head not in heads:
-        return "it does not contain this ledger's head: it was lost, replaced or restored: withdrawals recover --fence"
-    lines = [line for line in journal[heads.index(head) :] if not is_known(view, line)]
-    if lines:
-        which = ", ".join(f"{line.batch_id} plan {line.plan_number}" for line in lines[:3])
-        return f"{len(lines)} line(s) of batches that this ledger never heard of ({which}): withdrawals recover"
-    return ""
+        return None
+    return [line for line in journal[heads.index(head) :] if not is_known(view, line)]
+
+
+def _ntxids_of(lines: Sequence[JournalLine]) -> set[Ntxid]:
+    found: set[Ntxid] = set()
+    for line in lines:
+        try:
+            found.add(ntxid_of(line.unsigned))
+        except MalformedTransaction:
+            continue  # it explains nothing; `recover` refuses it by name
+    return found
+
+
+def _words_of(forgotten: Sequence[JournalLine] | None) -> str:
+    if forgotten is None:
+        return (
+            f"it does not contain this ledger's head: it was lost, replaced or restored. Before anything else on this "
+            f"list: {RECOVER} --fence"
+        )
+    if not forgotten:
+        return ""
+    which = ", ".join(f"{line.batch_id} plan {line.plan_number}" for line in forgotten[:3])
+    return (
+        f"{len(forgotten)} line(s) of plans that this ledger never heard of ({which}): it was restored. "
+        f"Before anything else on this list: {RECOVER}"
+    )

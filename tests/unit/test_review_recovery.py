@@ -77,3 +77,22 @@ def test_a_line_that_a_recovery_put_into_a_batch_of_its_own_is_known_to_everybod
     assert findings(bench) == ()
     with bench.ledger.read() as view:
         assert [is_known(view, line) for line in backup.journal] == [True]
+
+
+def test_the_survey_of_a_restored_ledger_asks_for_the_recovery_first(desk: Desk) -> None:
+    """What the journal explains nobody has to rule on; what it does not explain is named after it."""
+    bench = desk.bench
+    bench.fund()
+    bench.fund()
+    bench.request()
+    backup = Restored.of(bench)
+    batch_id = bench.sent()
+    bench.mine()
+    forgotten = bench.attempt(batch_id).txid
+    backup.restore()
+    bench.follow()
+    found = Processor(bench.parts).survey()
+    assert [(s.txid, s.command) for s in found.strangers] == [(forgotten, 'withdrawals recover --reason "…"')]
+    assert "Before anything else on this list: withdrawals recover" in found.journal
+    backup.recover()
+    assert (Processor(bench.parts).survey().strangers, Processor(bench.parts).survey().journal) == ((), "")

@@ -202,7 +202,9 @@ def _gate(status: Status) -> str:
 
 
 def print_survey(survey: Survey) -> None:
-    """What is unexplained, what waits, each with its command."""
+    """What is unexplained, what waits, each with its command; what comes before all of it first."""
+    if survey.journal:
+        click.echo(f"journal: {survey.journal}")
     for stranger in survey.strangers:
         where = "in the mempool" if stranger.height is None else f"in block {stranger.height}"
         click.echo(f"{stranger.txid} {where} spends coins of ours, and no plan of ours explains it")
@@ -215,7 +217,5 @@ def print_survey(survey: Survey) -> None:
         click.echo(f"  -> {stranger.command}")
     for waiting in survey.waiting:
         click.echo(f"{waiting.batch_id}: {waiting.what}\n  -> {waiting.command}")
-    if survey.journal:
-        click.echo(f"journal: {survey.journal}")
     if not (survey.strangers or survey.waiting or survey.journal):
         click.echo("nothing is unexplained or missing")
