@@ -77,15 +77,15 @@ class Checks:
 
     def _misjudged(self, ledger: Ledger, view: View) -> str:
         paid = frozenset(self._world.desk.verdict(ledger, view)[0])
-        if self._world.bounds.alike:
-            outputs = sum(len(self._pool.pays[t]) for t in view if t >= 0)
-            if len(paid) > outputs:
-                return f"{', '.join(sorted(paid))} are judged PAID BY {outputs} OUTPUT(S)"
-            return ""
-        truly = frozenset[str]().union(*(self._pool.pays[t] for t in view if t >= 0))
+        alike, outputs = self._world.bounds.alike, sum(len(self._pool.pays[t]) for t in view if t >= 0)
+        if alike and len(paid) > outputs:
+            return f"{', '.join(sorted(paid))} are judged PAID BY {outputs} OUTPUT(S)"
+        # Whom a stranger pays among those who look alike, his transaction does not say; a plan of ours does.
+        sure = (t for t in view if t >= 0 and (not alike or self._pool.txs[t].kind == OURS))
+        truly = frozenset[str]().union(*(self._pool.pays[t] for t in sure))
         if truly - paid:
             return f"{', '.join(sorted(truly - paid))} is paid on the chain and JUDGED UNPAID"
-        if paid - truly:
+        if paid - truly and not alike:
             return f"{', '.join(sorted(paid - truly))} is not paid on the chain and JUDGED PAID"
         return ""
 
