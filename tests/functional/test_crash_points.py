@@ -40,7 +40,7 @@ POLICY: Final = {"final_depth": FINAL_DEPTH, "anchor_depth_min": FINAL_DEPTH, "t
 """The victims' clocks are ahead, so a tip may look old to them."""
 LEAVES_A_TRACE: Final = {"ledger.commit", "signer.ask", "broadcaster.send", "bell.ring"}
 """The calls that change anything outside the process."""
-NOT_ON_THE_WAY: Final = {"chain.fetch_header"}
+NOT_ON_THE_WAY: Final = {"chain.fetch_header", "chain.fetch_unspent"}
 """Methods of the ports that no step calls between a request and its last block."""
 
 
