@@ -29,7 +29,7 @@ from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, Withdr
 from withdrawals.core.verdict import classify
 from withdrawals.errors import TheirError, UnknownId
 from withdrawals.fences import fence_words
-from withdrawals.left_out import kept_back_in, words_of_kept_back
+from withdrawals.left_out import load_kept_back, words_of_kept_back
 from withdrawals.money import load_money
 from withdrawals.ports import LedgerView, Sent
 
@@ -255,7 +255,7 @@ def _next_of_unplanned(view: LedgerView, withdrawal: Withdrawal, batch: Batch, s
             "An operator bound somebody else's payment to it, which is in no block now. Should another transaction "
             "take its coins, this is planned again so that the two exclude each other."
         )
-    kept_back = kept_back_in(view.load_story(withdrawal_id=withdrawal.id)).get(withdrawal.id)
+    kept_back = load_kept_back(view, batch.lineage, [withdrawal]).get(withdrawal.id)
     if kept_back is not None:
         return f"Waits: {words_of_kept_back([kept_back])}."
     if batch.state is BatchState.CONFLICTED:

@@ -40,6 +40,7 @@ from withdrawals.core.reissuing import Reissue
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, Sats, ScriptPubKey, WithdrawalId
 from withdrawals.errors import known
+from withdrawals.left_out import let_back_in, load_kept_back, note_left_out
 from withdrawals.lineage import load_history
 from withdrawals.moves import abandon
 from withdrawals.ports import Dice, LedgerTx, LedgerView
@@ -286,6 +287,19 @@ class Replay:
         if batch.parent is not None:
             self._certify(plan)
         self._asked(batch, plan, line)
+        self._keep_back(batch, plan)
+
+    def _keep_back(self, batch: Batch, plan: Plan) -> None:
+        """Whom a replacement leaves out waits for an operator: nobody here knows what he said. Whom it pays goes on."""
+        tx = self.tx
+        before = [p for p in batch.plans if p.asked and p.number < plan.number]
+        out = set(before[-1].withdrawal_ids) - set(plan.withdrawal_ids) if before else set()
+        why = "the keys' journal does not say whether he was kept back"
+        left_out = tx.load_withdrawals(out).values()
+        note_left_out(tx, left_out, plan=plan, hold=True, who=WHO, why=why, at=self.at)
+        paid = tx.load_withdrawals(plan.withdrawal_ids)
+        back = [paid[w] for w in load_kept_back(tx, batch.lineage, paid.values())]
+        let_back_in(tx, back, batch_id=batch.id, who=WHO, why="the keys' journal has a later plan for him", at=self.at)
 
     def _certify(self, plan: Plan) -> None:
         """Why it could be asked for again, proved anew: the certificate went with the ledger that made the plan.

@@ -133,3 +133,17 @@ def test_a_later_replacement_takes_a_coin_more_for_whom_an_earlier_one_left_out(
     bench.broadcast(child_of(bench, batch_id))
     sees_to_all(bench)
     assert (bench.state(left_out), bench.paid(left_out)) == (WithdrawalState.FINAL, [2_000])
+
+
+def test_a_replacement_that_no_signer_saw_keeps_nobody_back(desk: Desk) -> None:
+    """It was given up, and with it the operator's word about it."""
+    bench = desk.bench
+    (coin,) = bench.fund()
+    paid, kept = bench.request(), bench.request()
+    batch_id = bench.sent()
+    leaves_out(bench, batch_id, kept, hold=True)
+    _limits_object(bench, batch_id)
+    swept = desk.spends([coin])
+    bench.mine_exactly(swept.raw)
+    desk.explains(swept)
+    assert set(bench.newest_plan(reissued(bench, batch_id)).withdrawal_ids) == {paid.id, kept.id}

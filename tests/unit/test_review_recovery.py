@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench import WHO, Bench
+from tests.unit.bench import POLICY, WHO, WHY, Bench
 from tests.unit.restored import Restored
 from tests.unit.test_reconcile_step import Desk, findings
-from withdrawals.core.model import WithdrawalState
+from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.core.recovery import held_besides, hold_reason, is_recovery_hold, reason_before
+from withdrawals.core.types import BatchId
+from withdrawals.left_out import load_kept_back
 from withdrawals.processor import Processor
 from withdrawals.replay import is_known
 from withdrawals.steps import request as request_step
+from withdrawals.steps.bump import Without, bump
+from withdrawals.steps.reissue import reissue
+from withdrawals.steps.sign import Signing
 
 
 @pytest.fixture
@@ -96,3 +101,60 @@ def test_the_survey_of_a_restored_ledger_asks_for_the_recovery_first(desk: Desk)
     assert "Before anything else on this list: withdrawals recover" in found.journal
     backup.recover()
     assert (Processor(bench.parts).survey().strangers, Processor(bench.parts).survey().journal) == ((), "")
+
+
+# ------------------------------------------------------------------------------------------------ whom a bump left out
+
+
+def forgotten_split(bench: Bench) -> tuple[Restored, BatchId, Withdrawal, bytes]:
+    """A backup of what was before a bump that left somebody out, and the bump's bytes."""
+    bench.fund()
+    bench.request()
+    left_out = bench.request()
+    batch_id = bench.sent()
+    backup = Restored.of(bench)
+    without = Without({left_out.id}, hold=True)
+    bump(batch_id, bench.ledger, bench.node, bench.world, who=WHO, why=WHY, without=without)
+    bench.sign(batch_id)
+    return backup, batch_id, left_out, bench.attempt(batch_id).raw
+
+
+def let_back(bench: Bench, withdrawal: Withdrawal) -> BatchId:
+    """An operator's word, and the signed batch that comes of it."""
+    made = Processor(bench.parts).approve_reissue(withdrawal.request_id, reason="he may be paid", who=WHO)
+    assert made.batch_id is not None, made.waiting
+    assert bench.sign(made.batch_id).outcome is Signing.SIGNED
+    return made.batch_id
+
+
+def test_whom_a_replayed_bump_leaves_out_waits_for_an_operators_word(desk: Desk) -> None:
+    """The journal says that he was left out, and not whether he was kept back."""
+    bench = desk.bench
+    backup, batch_id, left_out, replacement = forgotten_split(bench)
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    backup.resume()
+    bench.mine_exactly(replacement)
+    outcome = reissue(batch_id, bench.ledger, bench.node, bench.world, bench.dice)
+    assert outcome.batch_id is None
+    assert outcome.waiting.startswith(f"left_out: kept back when a bump left it out: {left_out.request_id} by recovery")
+    bench.fund()
+    bench.broadcast(let_back(bench, left_out))
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(left_out), len(bench.paid(left_out))) == (WithdrawalState.FINAL, 1)
+
+
+def test_whom_the_journal_shows_to_be_planned_again_is_kept_back_no_more(desk: Desk) -> None:
+    """An operator let him back in, and that word went with the ledger too."""
+    bench = desk.bench
+    backup, batch_id, left_out, replacement = forgotten_split(bench)
+    bench.mine_exactly(replacement)
+    bench.fund()
+    let_back(bench, left_out)
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    with bench.ledger.read() as view:
+        assert load_kept_back(view, batch_id, [left_out]) == {}
+    assert bench.withdrawal(left_out).batch_id != batch_id

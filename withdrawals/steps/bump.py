@@ -72,7 +72,7 @@ def bump(
         made = _decide(tx, batch_id, wanted, world.policy, without)
         _save(tx, made, who, reason, now)
         left_out = tx.load_withdrawals(set(without.ids)).values()
-        note_left_out(tx, left_out, batch_id=batch_id, hold=without.hold, who=who, why=reason, at=now)
+        note_left_out(tx, left_out, plan=made, hold=without.hold, who=who, why=reason, at=now)
     return Bumped(batch_id, made)
 
 
