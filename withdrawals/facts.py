@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from withdrawals.core.model import Batch, Spend, Withdrawal
+from withdrawals.core.model import Batch, Coin, Spend, Withdrawal
 from withdrawals.core.settlement import ChainFacts
 from withdrawals.core.types import Ntxid, OutPoint, Txid
 from withdrawals.ports import LedgerView
@@ -22,7 +22,8 @@ def load_facts(view: LedgerView, batch: Batch) -> ChainFacts:
     payments = view.load_payments([w.id for w in batch.withdrawals])
     seen = {a.ntxid for a in batch.attempts if a.accepted_at is not None}
     seen |= {p.ntxid for p in batch.plans if p.asked and view.was_seen(p.ntxid)}
-    return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen, payers)
+    kept = view.list_reserved(batch.id) if payers else ()
+    return ChainFacts(0 if tip is None else tip.height, spends, alive, payments, seen, payers, kept)
 
 
 def _own_outputs(batch: Batch, spends: Mapping[OutPoint, Spend]) -> set[OutPoint]:
@@ -44,3 +45,15 @@ def unpaid_of(view: LedgerView, batch: Batch) -> tuple[Withdrawal, ...]:
     own = [w for w in batch.withdrawals if w.batch_id == batch.id]
     paid = {p.withdrawal_id for p in view.load_payments([w.id for w in own])}
     return tuple(w for w in own if w.id not in paid)
+
+
+def load_free_coins(view: LedgerView) -> tuple[Coin, ...]:
+    """Unspent coins that no batch holds and that no explained transaction of somebody else's is about to take.
+
+    Such a transaction is public: a new payment built on its coin would be a conflict from the start. A re-issue may
+    still be built on it, for that is what excludes a payer.
+    """
+    coins = view.load_unspent_coins()
+    reserved = view.load_reservations([c.outpoint for c in coins])
+    taken = {o for tx in view.load_explained() for o in tx.prevouts}
+    return tuple(c for c in coins if c.outpoint not in reserved and c.outpoint not in taken)

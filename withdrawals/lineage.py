@@ -13,7 +13,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
-from withdrawals.ports import LedgerView
+from withdrawals.ports import LedgerTx, LedgerView
 from withdrawals.waivers import load_waived
 
 
@@ -209,7 +209,33 @@ def _attribute(
     ruled = {o.vout: o.withdrawal_id for o in (said.outputs if said else ()) if o.ruling is not Ruling.OPEN}
     bound = tuple((vout, w) for vout, w in ruled.items() if w is not None)
     paid = {*already, *(w for _, w in bound)}
-    found = attribute(spender, plans, view.load_withdrawals(_ids_of(plans)), paid, known, ruled=ruled)
+    ids = _ids_of(plans)
+    elsewhere = _payable_elsewhere(view, spender, plans, ids)
+    found = attribute(spender, plans, view.load_withdrawals(ids), paid, known, ruled=ruled, elsewhere=elsewhere)
     if found.by_plan:
         return found  # a restored ledger may have called it foreign before it learned that it is a plan of ours
     return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=False)
+
+
+def _payable_elsewhere(
+    view: LedgerView, spender: TxView, plans: Sequence[Plan], ids: Sequence[WithdrawalId]
+) -> set[WithdrawalId]:
+    """Those that an asked plan pays which the spender does not touch at all."""
+    if any(p.asked and p.ntxid == spender.ntxid for p in plans):
+        return set()
+    met = {(p.batch_id, p.number) for p in plans}
+    rest = [p for p in view.load_plans_paying(ids) if p.asked and (p.batch_id, p.number) not in met]
+    return {w for p in rest for w in p.withdrawal_ids}
+
+
+def note_payers(tx: LedgerTx, spender: TxView, policy: Policy) -> None:
+    """Remember for ever whom a transaction pays that anybody has shown us, also where no block ever held it (I1).
+
+    It is public, so it may be mined at any later time: whatever is asked for from now on must exclude it. A plan of
+    ours needs no note: it counts since it was asked for.
+    """
+    plans = load_plans_touched(tx, spender)
+    if any(p.asked and p.ntxid == spender.ntxid for p in plans):
+        return
+    for withdrawal_id in {w for _, w in attribute_spender(tx, spender, policy, ()).payments}:
+        tx.save_seen_payer(withdrawal_id, spender.wtxid)

@@ -7,16 +7,17 @@ come: then they differ, and nothing is planned or signed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.gate import GateFacts, judge_gate
 from withdrawals.core.model import TxView
 from withdrawals.core.policy import Policy
-from withdrawals.core.tx import view_of
+from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import BlockHash, Network, OutPoint
 from withdrawals.errors import BreakerOpen, GateClosed, NodeRejected, NodeUnavailable, known
+from withdrawals.lineage import note_payers
 from withdrawals.ports import ChainSource, Clock, GateRow, Ledger, LedgerTx, LedgerView
 
 GATE_AGE_MAX_S: Final = 60
@@ -49,15 +50,22 @@ class World:
         """What the node's mempool spends of our coins now; its bytes are kept. Raises NodeUnavailable, NodeRejected."""
         with self.ledger.read() as view:
             coins = [c.outpoint for c in view.load_unspent_coins()]
-        spenders = {o: view_of(raw) for o, raw in self.chain.fetch_mempool_spenders(coins).items()}
+        spenders = self._fetch_spenders(coins)
         self._meet_mempool(spenders)
         return spenders
+
+    def _fetch_spenders(self, coins: Collection[OutPoint]) -> dict[OutPoint, TxView]:
+        """What the node's mempool spends of these. Bytes that are no transaction are no answer."""
+        try:
+            return {o: view_of(raw) for o, raw in self.chain.fetch_mempool_spenders(coins).items()}
+        except MalformedTransaction as error:
+            raise NodeUnavailable(f"the node sent bytes that are no transaction: {error}") from error
 
     def _judge_now(self) -> GateRow:
         with self.ledger.read() as view:
             coins = [c.outpoint for c in view.load_unspent_coins()]
         node, genesis = self.chain.fetch_tip(), known(self.chain.fetch_hash(0), "a node without a first block")
-        strangers = self._meet_mempool({o: view_of(raw) for o, raw in self.chain.fetch_mempool_spenders(coins).items()})
+        strangers = self._meet_mempool(self._fetch_spenders(coins))
         with self.ledger.read() as view:
             facts = GateFacts(
                 ledger_tip=view.load_tip(),
@@ -95,6 +103,8 @@ class World:
         with self.ledger.begin() as tx:
             for spender in unknown:
                 tx.save_transaction(spender, at=now, how="mempool")
+            for spender in {s.wtxid: s for s in (*unknown, *strangers.values())}.values():
+                note_payers(tx, spender, self.policy)
             for outpoint, spender in strangers.items():
                 words = f"{outpoint} is being spent in the mempool by {spender.txid}, which is no plan of ours"
                 tx.open_breaker("unexplained_mempool_spend", words, at=now)

@@ -31,7 +31,8 @@ def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[
         batch = view.load_batch(batch_id)
         if batch is None:
             continue
-        if any(p.state in {PlanState.PLANNED, PlanState.SIGNING} for p in batch.plans):
+        waits = any(p.state in {PlanState.PLANNED, PlanState.SIGNING} for p in batch.plans)
+        if waits and batch.state is not BatchState.CONFIRMED:
             rings.append(("sign", batch_id))
         if batch.state is BatchState.CONFLICTED and unpaid_of(view, batch):
             rings.append(("reissue", batch_id))
@@ -47,6 +48,8 @@ def _due_to_send(batch: Batch, now: int, resend_interval_s: int) -> bool:
     """
     if batch.state not in RESENDABLE - {BatchState.CONFIRMED}:
         return False
+    if not batch.plans:
+        return batch.state is BatchState.BROADCAST  # somebody else's payment was bound to it: its bytes are sent
     fit = sorted((a for a in batch.attempts if a.refusal is None), key=lambda a: a.plan_number)
     if not fit or fit[-1].sent_at is None:
         return bool(fit)

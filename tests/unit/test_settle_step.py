@@ -126,7 +126,7 @@ def test_a_gift_to_the_same_customer_is_not_counted(bench: Bench) -> None:
 
 
 def test_an_input_that_a_reorg_took_is_waited_for(bench: Bench) -> None:
-    """At the new tip its transaction is still missing. The coin stays reserved, and all is well once it is back."""
+    """At the new tip its transaction is still missing: it is sent again too. The coin stays reserved meanwhile."""
     (coin,) = bench.fund()
     withdrawal = bench.request()
     batch_id = bench.sent()
@@ -135,7 +135,9 @@ def test_an_input_that_a_reorg_took_is_waited_for(bench: Bench) -> None:
     assert (bench.batch_state(batch_id), bench.causes()) == (BatchState.CONFLICTED, set())
     assert bench.state(withdrawal) is WithdrawalState.BROADCAST
     assert coin in bench.reserved()
-    assert bench.broadcast(batch_id) == ()
+    bench.broadcast(batch_id)
+    assert bench.node.sent[-2:] == [deposit, bench.attempt(batch_id).raw]
+    bench.node.forgets()
     bench.mine_exactly(deposit)
     assert bench.batch_state(batch_id) is BatchState.BROADCAST
     bench.broadcast(batch_id)

@@ -35,8 +35,11 @@ def reconcile_command(
             raise InvalidId("txid", None, "the transaction that --pays, --other and --reason are about")
         _list(context, as_json=as_json)
         return
+    said = [_split(words) for words in pays]
+    if len({vout for vout, _ in said}) != len(said):
+        raise InvalidId("pays", pays, "each output once")
     with context.processor() as processor:
-        done = processor.reconcile(txid, pays=dict(map(_split, pays)), other=other, reason=reason)
+        done = processor.reconcile(txid, pays=dict(said), other=other, reason=reason)
     if as_json:
         print_json(done)
     else:

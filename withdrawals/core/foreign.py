@@ -75,7 +75,7 @@ def rule_outputs(
     rulings: list[ForeignOutput] = []
     said_paid = {w.id for w in pays.values()} | {*attributed.values(), *(o.withdrawal_id for o in settled.values())}
     for vout, output in enumerate(tx.outputs):
-        if output.script in own_scripts or vout in attributed:
+        if output.script in own_scripts or (vout in attributed and vout not in pays):
             continue
         if vout in settled:
             rulings.append(settled[vout])

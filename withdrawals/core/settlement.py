@@ -31,6 +31,8 @@ class ChainFacts:
     payments: Sequence[Payment]
     seen: Collection[Ntxid]
     payers: Mapping[Ntxid, frozenset[OutPoint]] = field(default_factory=dict)
+    kept: Collection[OutPoint] = ()
+    """What is reserved for the batch: of what its payers spend, the coins that were ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def _lost_inputs(batch: Batch, facts: ChainFacts) -> tuple[tuple[Spend, ...], tu
     bound = sorted({o for prevouts in facts.payers.values() for o in prevouts})
     lost = [facts.spends[o] for o in inputs if o in facts.spends]
     lost += [facts.spends[o] for o in bound if o in facts.spends and facts.spends[o].ntxid not in facts.payers]
+    inputs += [o for o in bound if o in facts.kept]
     vanished = tuple(o for o in inputs if o not in facts.spends and o not in facts.alive)
     return tuple(lost), vanished
 

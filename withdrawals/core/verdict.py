@@ -2,10 +2,11 @@
 
 An outpoint being spent does not mean the customer was paid; the spender's *outputs* decide. A transaction with the
 inputs and outputs of a plan of ours (the same ntxid, so any encoding of it) pays exactly that plan's withdrawals, by
-output index. Any other is matched by (scriptPubKey, amount), each output counted once, in request order, and only
-against withdrawals with an attempt that it *displaces*: it spends, under another txid, an outpoint of that attempt's
-known ancestry. An ancestor of an attempt, in any encoding, never pays that attempt's withdrawals, whatever else of
-theirs it displaces: it was there before, and paid somebody else.
+output index. Any other is matched by (scriptPubKey, amount), each output counted once, in request order (but those last
+whom another attempt may still pay that the spender leaves alone), and only against withdrawals with an attempt that it
+*displaces*: it spends, under another txid, an outpoint of that attempt's known ancestry. An ancestor of an attempt, in
+any encoding, never pays that attempt's withdrawals, whatever else of theirs it displaces: it was there before, and paid
+somebody else.
 """
 
 from __future__ import annotations
@@ -112,12 +113,15 @@ def attribute(
     known: Known,
     *,
     ruled: Collection[int] = (),
+    elsewhere: Collection[WithdrawalId] = (),
 ) -> Attribution:
     """Which withdrawals `spender` pays, and by which of its outputs.
 
     `plans`: every plan ever asked that the spender may equal or displace, or that descends from an encoding of it;
     `withdrawals`: theirs, by id; `already_paid`: those that another transaction pays on this chain (an output more
-    would be a gift, not a payment to count); `ruled`: outputs that an operator ruled on, and no rule touches.
+    would be a gift, not a payment to count); `ruled`: outputs that an operator ruled on, and no rule touches;
+    `elsewhere`: withdrawals with a further asked plan, not among `plans`. Of two that look alike, the one that only
+    this output can pay is paid by it: the other's attempt may still be mined beside the spender.
     """
     equal = next((p for p in plans if p.asked and p.ntxid == spender.ntxid), None)
     if equal is not None:
@@ -126,7 +130,9 @@ def attribute(
     asked = [p for p in plans if p.asked]
     displaced = {w for p in asked if displaces(spender, p, known) for w in p.withdrawal_ids}
     built_upon = {w for p in asked if _descends(p, spender, known) for w in p.withdrawal_ids}
-    owed = sorted((withdrawals[w] for w in displaced - built_upon - set(already_paid)), key=lambda w: w.seq)
+    left_alone = {w for p in asked if not displaces(spender, p, known) for w in p.withdrawal_ids} | set(elsewhere)
+    matching = (withdrawals[w] for w in displaced - built_upon - set(already_paid))
+    owed = sorted(matching, key=lambda w: (w.id in left_alone, w.seq))
     free: dict[tuple[ScriptPubKey, Sats], list[int]] = {}
     for vout in sorted(set(range(len(spender.outputs))) - set(ruled), reverse=True):
         output = spender.outputs[vout]

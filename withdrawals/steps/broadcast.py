@@ -18,6 +18,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.resending import Roots, ancestors_to_send
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid
+from withdrawals.lineage import note_payers
 from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, LedgerView, SendResult, Sent
 from withdrawals.waivers import load_given_up
 
@@ -26,6 +27,8 @@ NO_CAP: Final = Feerate(COIN - 1)
 """The most that a node lets us ask for. Somebody else's fee is not ours to limit."""
 NOTHING: Final = "0" * 64
 """What a coinbase claims to spend: only a miner can send one."""
+NOTHING_TO_SEND: Final = frozenset({BatchState.PLANNED, BatchState.ABANDONED, BatchState.CONFIRMED, BatchState.FINAL})
+"""Never asked for, or everybody in it is paid on this chain, by whomever."""
 Settle = Callable[[LedgerTx, Collection[BatchId], bool], None]
 """Recompute the cached states of these batches in this transaction."""
 
@@ -53,8 +56,11 @@ def broadcast(
         if batch is None:
             return ()
         lines = _load_lines(view, batch)
+        bound = () if batch.plans else _load_bound(view, batch)
     sendings: list[Sending] = []
     sender = _Sender(ledger, broadcaster, chain, settle, policy, clock)
+    for payer in bound:
+        broadcaster.send(payer.raw, feerate_max=NO_CAP)
     for attempt in attempts_to_send(batch, {o for line in lines.values() for o in line.spendable}):
         if attempt.plan_number not in lines:
             continue  # an operator answers for it: a later generation pays instead
@@ -89,13 +95,27 @@ def _load_lines(view: LedgerView, batch: Batch) -> dict[int, _Line]:
         frontier = {o for found in fresh.values() for tx in found[:1] for o in tx.prevouts} - unspent - spends.keys()
     roots = Roots(unspent, spends, {txid: found[0] for txid, found in stored.items()})
     given_up = load_given_up(view, batch.lineage)
+    # Whoever is paid on this chain by something that leaves the plan's coins alone would be paid by the plan too.
+    paid = {p.withdrawal_id for p in view.load_payments([w.id for w in batch.withdrawals])}
     lines: dict[int, _Line] = {}
     for plan in batch.plans:
-        sendable = plan.asked and plan.ntxid not in given_up
+        sendable = plan.asked and plan.ntxid not in given_up and paid.isdisjoint(plan.withdrawal_ids)
         first = ancestors_to_send(plan.prevouts, roots) if sendable else None
         if first is not None:
             lines[plan.number] = _Line(plan.prevouts, tuple(stored[txid] for txid in first))
     return lines
+
+
+def _load_bound(view: LedgerView, batch: Batch) -> tuple[TxView, ...]:
+    """Somebody else's payments that an operator bound to a batch without plans, as long as nothing took their coins.
+
+    They pay our customers, so we see to it that they are mined; what they spend may never have been ours to know.
+    """
+    if batch.state in NOTHING_TO_SEND:
+        return ()
+    payers = view.load_seen_payers([w.id for w in batch.withdrawals])
+    distinct = {tx.wtxid: tx for seen in payers.values() for tx in seen}.values()
+    return tuple(tx for tx in distinct if not view.load_spends(tx.prevouts))
 
 
 def _is_mined(view: LedgerView, txid: Txid) -> bool:
@@ -131,7 +151,7 @@ class _Sender:
         result = self.broadcaster.send(attempt.raw, feerate_max=_cap_of(attempt, self.policy))
         rivals = _fetch_rivals(self.chain, attempt) if result.outcome is Sent.CONFLICT else {}
         with self.ledger.begin() as tx:
-            _save(tx, attempt, result, rivals, self.clock.now())
+            _save(tx, attempt, result, rivals, self.policy, self.clock.now())
             self.settle(tx, [attempt.batch_id], False)  # noqa: FBT003 -- the port's positional flag
         return result
 
@@ -172,7 +192,7 @@ def _cap_of(attempt: Attempt, policy: Policy) -> Feerate:
 
 def attempts_to_send(batch: Batch, spendable: Collection[OutPoint]) -> tuple[Attempt, ...]:
     """Fit attempts whose inputs can all be spent on the followed chain, newest plan first."""
-    if batch.state in {BatchState.PLANNED, BatchState.ABANDONED}:
+    if batch.state in NOTHING_TO_SEND:
         return ()
     minable = {p.number for p in batch.plans if p.asked and p.prevouts <= set(spendable)}
     fit = [a for a in batch.attempts if a.refusal is None and a.plan_number in minable]
@@ -184,7 +204,9 @@ def _fetch_rivals(chain: ChainSource, attempt: Attempt) -> dict[OutPoint, bytes]
     return dict(chain.fetch_mempool_spenders(view_of(attempt.raw).prevouts))
 
 
-def _save(tx: LedgerTx, attempt: Attempt, result: SendResult, rivals: dict[OutPoint, bytes], now: int) -> None:
+def _save(
+    tx: LedgerTx, attempt: Attempt, result: SendResult, rivals: dict[OutPoint, bytes], policy: Policy, now: int
+) -> None:
     words = f"{result.outcome}: {result.reason}" if result.reason else str(result.outcome)
     tx.mark_sent(attempt.wtxid, at=now, answer=words)
     if result.outcome is Sent.PRESENT:
@@ -201,9 +223,11 @@ def _save(tx: LedgerTx, attempt: Attempt, result: SendResult, rivals: dict[OutPo
         _note_once(tx, attempt, f"attempt.{result.outcome}", words, now)
     for raw in set(rivals.values()):
         try:
-            tx.save_transaction(view_of(raw), at=now, how="mempool")
+            rival = view_of(raw)
         except MalformedTransaction:
             continue  # a node that sends garbage has shown us nothing
+        tx.save_transaction(rival, at=now, how="mempool")
+        note_payers(tx, rival, policy)
 
 
 def _note_once(tx: LedgerTx, attempt: Attempt, kind: str, words: str, now: int) -> None:

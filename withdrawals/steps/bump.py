@@ -19,6 +19,7 @@ from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, WithdrawalId
 from withdrawals.errors import NotAllowed, UnknownId
+from withdrawals.facts import load_free_coins
 from withdrawals.fences import fence_objections
 from withdrawals.left_out import note_left_out
 from withdrawals.lineage import judge_plan, load_own_change
@@ -85,11 +86,10 @@ def _decide(tx: LedgerTx, batch_id: BatchId, feerate: Feerate, policy: Policy, w
     advance_batch(batch.state, BatchEvent.BUMP)
     _check_left_out(batch, without)
     outpoints = {o for p in batch.plans for o in p.prevouts}
-    coins, tip = tx.load_unspent_coins(), tx.load_tip()
-    reserved = tx.load_reservations([c.outpoint for c in coins])
+    tip = tx.load_tip()
     made = plan_bump(
         batch=batch,
-        coins=[c for c in coins if c.outpoint not in reserved],
+        coins=load_free_coins(tx),
         unspent=tx.load_coins(outpoints).keys() - tx.load_spends(outpoints).keys(),
         change=tx.peek_script(0, CHANGE_BRANCH),
         feerate_min=feerate,

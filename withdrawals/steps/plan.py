@@ -17,6 +17,7 @@ from withdrawals.core.planning import PlanDecision, check_plan, plan_batch
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, Sats
 from withdrawals.errors import BreakerOpen, GateClosed
+from withdrawals.facts import load_free_coins
 from withdrawals.fences import fence_objections, load_fenced
 from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.ports import Dice, FeeSource, Ledger, LedgerTx
@@ -82,9 +83,7 @@ def _decide(
     tx: LedgerTx, queued: tuple[Withdrawal, ...], batch_id: BatchId, feerate: Feerate, policy: Policy, now: int
 ) -> PlanDecision:
     tip = tx.load_tip()
-    coins = tx.load_unspent_coins()
-    reserved = tx.load_reservations([c.outpoint for c in coins])
-    free = [c for c in coins if c.outpoint not in reserved]
+    free = load_free_coins(tx)
     return plan_batch(
         batch_id=batch_id,
         queued=queued,

@@ -70,9 +70,9 @@ def reconcile(
         bound = {o.vout: o.withdrawal_id for o in rulings if o.withdrawal_id is not None}
         _tell(tx, found, rulings, words.who, reason, now)
         for encoding in encodings:
-            for withdrawal_id in bound.values():
+            for withdrawal_id in {*bound.values(), *found.attributed.values()}:
                 tx.save_seen_payer(withdrawal_id, encoding.wtxid)
-        _give_a_batch(tx, batch_id, sorted(bound.values()), words.who, reason, now)
+        _give_a_batch(tx, batch_id, found.tx, sorted(bound.values()), words.who, reason, now)
         _save_payments(tx, found, bound)
         paid = tx.load_withdrawals([*bound.values(), *found.attributed.values()])
         homes = {paid[w].batch_id for w in bound.values()}
@@ -127,7 +127,9 @@ def _tell(tx: LedgerTx, found: Found, rulings: Sequence[ForeignOutput], who: str
             )
 
 
-def _give_a_batch(tx: LedgerTx, batch_id: BatchId, bound: Sequence[WithdrawalId], who: str, why: str, now: int) -> None:
+def _give_a_batch(
+    tx: LedgerTx, batch_id: BatchId, spender: TxView, bound: Sequence[WithdrawalId], who: str, why: str, now: int
+) -> None:
     """A withdrawal that no signer was ever asked for gets a batch without plans, so that a lineage begins.
 
     From now on it is never cancelled, and should the foreign payment fall to something else, a re-issue excludes it.
@@ -143,6 +145,9 @@ def _give_a_batch(tx: LedgerTx, batch_id: BatchId, bound: Sequence[WithdrawalId]
     tx.insert_batch(batch_id, free, at=now)
     tx.mark_asked(free)
     tx.set_batch_state(batch_id, advance_batch(BatchState.PLANNED, BatchEvent.ADOPT))
+    # What the payer spends of ours is what a re-issue could exclude it with: kept, as the inputs of a plan are (I4).
+    ours = tx.load_coins(spender.prevouts).keys()
+    tx.reserve(ours - tx.load_reservations(ours).keys(), batch_id, at=now)
     tx.append_event("batch.adopted", at=now, who=who, why=why, batch_id=batch_id)
 
 
