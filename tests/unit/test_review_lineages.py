@@ -91,6 +91,31 @@ def test_a_reissue_that_is_given_up_sends_everybody_to_a_batch_that_sees_to_him(
     assert (len(bench.paid(first)), len(bench.paid(second)), findings(bench)) == (1, 1, ())
 
 
+def test_a_coin_stays_with_its_lineage_until_every_generation_is_final(desk: Desk) -> None:
+    """A sibling may still have to exclude what was asked for its own."""
+    bench = desk.bench
+    taken, kept = bench.fund(150_000, 150_000)
+    first, second = bench.request(), bench.request()
+    oldest = bench.sent()
+    by_hand = desk.spends([taken], paying(first))
+    bench.mine_exactly(by_hand.raw)
+    desk.explains(by_hand)
+    for_second = child_of(bench, oldest)
+    assert bench.newest_plan(for_second).prevouts == {kept}
+    swept = desk.spends([taken])
+    bench.reorg(1, [swept.raw], forget=True)
+    desk.explains(swept)
+    for_first = child_of(bench, oldest)
+    bench.mine_exactly(bench.attempt(for_first).raw)
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(first), bench.batch_state(for_first)) == (WithdrawalState.FINAL, BatchState.FINAL)
+    assert bench.reserved()[kept] in {oldest, for_second, for_first}
+    assert findings(bench) == ()
+    bench.broadcast(for_second)
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(second), findings(bench)) == (WithdrawalState.FINAL, ())
+
+
 # ------------------------------------------------------------------------------------------- somebody was left out
 
 

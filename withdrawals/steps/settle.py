@@ -8,6 +8,7 @@ from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 from withdrawals.core.lifecycle import move_batch, move_withdrawal
@@ -17,6 +18,7 @@ from withdrawals.core.reissuing import conflicting_coins
 from withdrawals.core.settlement import ChainFacts, Settlement, returnable, settle
 from withdrawals.core.types import BatchId, WithdrawalId
 from withdrawals.core.verdict import classify
+from withdrawals.errors import known
 from withdrawals.facts import load_facts, unpaid_of
 from withdrawals.lineage import load_history
 from withdrawals.ports import Clock, LedgerTx, LedgerView
@@ -50,9 +52,20 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> No
         data: dict[str, object] = {"height": facts.tip_height}
         tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id, data=data)
     if now_is.batch is BatchState.FINAL:
-        tx.release_reservations(batch.id, returnable(tx.list_reserved(batch.id), facts), at=now)
+        _give_coins_back(tx, batch, facts, now)
     if now_is.batch is BatchState.CONFLICTED:
         _keep_coins(tx, batch, policy, now)
+
+
+def _give_coins_back(tx: LedgerTx, batch: Batch, facts: ChainFacts, now: int) -> None:
+    """Once every generation of the lineage is final: until then a re-issue of those of a sibling may rest on them."""
+    lineage = tx.list_lineage(batch.lineage)
+    others = [known(tx.load_batch(b), f"{b}: a batch of a lineage exists") for b in lineage if b != batch.id]
+    if any(b.state not in {BatchState.FINAL, BatchState.ABANDONED} for b in others):
+        return
+    for batch_id in lineage:
+        held = tx.list_reserved(batch_id)
+        tx.release_reservations(batch_id, returnable(held, replace(facts, spends=tx.load_spends(held))), at=now)
 
 
 def _keep_coins(tx: LedgerTx, batch: Batch, policy: Policy, now: int) -> None:

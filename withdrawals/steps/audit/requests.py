@@ -105,13 +105,20 @@ def audit_reservations(view: LedgerView, policy: Policy) -> Iterator[Finding]:
 
 def _needless(view: LedgerView, live: dict[OutPoint, list[BatchId]]) -> Iterator[Finding]:
     over = {state: set(view.list_batches({state})) for state in (BatchState.ABANDONED, BatchState.FINAL)}
+    ended = over[BatchState.ABANDONED] | over[BatchState.FINAL]
     spent = view.load_spends(live.keys()).keys()
     for outpoint, holders in sorted(live.items()):
         for holder in holders:
             if holder in over[BatchState.ABANDONED]:
                 yield Finding("reservation", f"{outpoint} is reserved for {holder}, which was abandoned")
-            elif holder in over[BatchState.FINAL] and outpoint not in spent:
+            elif holder in over[BatchState.FINAL] and outpoint not in spent and _is_over(view, holder, ended):
                 yield Finding("reservation", f"{outpoint} is unspent, and reserved for {holder}, which is final")
+
+
+def _is_over(view: LedgerView, batch_id: BatchId, ended: Collection[BatchId]) -> bool:
+    """Whether no generation of its lineage may need a coin any more."""
+    batch = view.load_batch(batch_id)
+    return batch is not None and set(view.list_lineage(batch.lineage)) <= set(ended)
 
 
 def _unheld(
