@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from withdrawals.core.fencing import descending, descends
+from withdrawals.core.fencing import descending, descends, fenceable
 from withdrawals.core.model import Batch, BatchState, Plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import depth_of
@@ -56,9 +56,19 @@ def _missing(view: LedgerView, batch: Batch) -> tuple[OutPoint, ...]:
     """Coins that no transaction of it spends yet: its making was interrupted. What is spent since is out of reach."""
     told = [e.data for e in view.load_story(batch_id=batch.id) if e.kind == PLANNED]
     names = told[-1].get("coins") if told else None
-    wanted = {parse_outpoint(name) for name in names} if isinstance(names, list) else set()
+    wanted = {parse_outpoint(name) for name in names} if isinstance(names, list) else _older_coins(view, batch)
     open_now = wanted - {o for p in batch.plans for o in p.prevouts}
     return tuple(sorted(view.load_coins(open_now).keys() - view.load_spends(open_now).keys()))
+
+
+def _older_coins(view: LedgerView, batch: Batch) -> set[OutPoint]:
+    """What a fence must spend that only the keys' journal remembers: every coin that is older than it."""
+    tip = view.load_tip()
+    height = 0 if tip is None else tip.height
+    own = {p.ntxid for p in batch.plans}
+    spends = view.load_spends({o for p in batch.plans for o in p.prevouts}).values()
+    first = min((s.block.height for s in spends if s.ntxid in own), default=height + 1)
+    return {c.outpoint for c in fenceable(view.load_unspent_coins(), height) if c.block.height < first}
 
 
 def _depth(view: LedgerView, last: Plan) -> int:

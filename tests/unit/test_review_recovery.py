@@ -13,6 +13,7 @@ from tests.unit.test_reconcile_step import Desk, findings
 from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.core.recovery import held_besides, hold_reason, is_recovery_hold, reason_before
 from withdrawals.core.types import BatchId
+from withdrawals.fences import fence_words, load_last_fence, unfinished_fence
 from withdrawals.left_out import load_kept_back
 from withdrawals.processor import Processor
 from withdrawals.replay import is_known
@@ -158,3 +159,29 @@ def test_whom_the_journal_shows_to_be_planned_again_is_kept_back_no_more(desk: D
     with bench.ledger.read() as view:
         assert load_kept_back(view, batch_id, [left_out]) == {}
     assert bench.withdrawal(left_out).batch_id != batch_id
+
+
+# ------------------------------------------------------------------------------------------------------ replayed fences
+
+
+def test_a_fence_that_only_the_journal_remembers_must_spend_every_older_coin(desk: Desk) -> None:
+    """Which coins it had to spend went with the ledger that made it."""
+    bench = desk.bench
+    bench.fund()
+    backup = Restored.of(bench)
+    backup.fence()
+    bench.node.forgets()
+    (later,) = bench.fund()
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    with bench.ledger.read() as view:
+        fence = load_last_fence(view)
+        assert fence is not None
+        assert fence.missing == (later,)
+        assert "does not spend all it must" in " ".join(fence_words(view, bench.policy))
+    backup.fence()
+    with bench.ledger.read() as view:
+        fence = load_last_fence(view)
+        assert fence is not None
+        assert (fence.missing, unfinished_fence(view)) == ((), "")
