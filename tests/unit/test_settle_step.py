@@ -180,6 +180,24 @@ def test_a_coin_that_only_the_loser_wanted_serves_others_once_the_winner_is_fina
     assert audit(bench.ledger, bench.policy).findings == ()
 
 
+@pytest.mark.covers("I4")
+def test_a_coin_given_back_is_taken_again_when_a_reorg_goes_below_final(bench: Bench) -> None:
+    """The bump that wanted it is public, and may be mined now: no other batch may be built on its coin."""
+    first, extra = bench.fund(101_000, COIN_SATS)
+    bench.request()
+    batch_id = bench.sent()
+    bench.bump(batch_id, 20_000)
+    bench.sign(batch_id)
+    older, _ = bench.batch(batch_id).attempts
+    bench.mine_exactly(older.raw)
+    bench.mine(FINAL - 1)
+    assert set(bench.reserved()) == {first}
+    bench.reorg(FINAL, forget=True)
+    assert bench.batch_state(batch_id) is BatchState.BROADCAST
+    assert set(bench.reserved()) == {first, extra}
+    assert audit(bench.ledger, bench.policy).findings == ()
+
+
 # ---------------------------------------------------------------------------------------------------------- the story
 
 

@@ -53,6 +53,8 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> No
         tx.append_event(f"batch.{now_is.batch}", at=now, who=FOLLOWER, why=words, batch_id=batch.id, data=data)
     if now_is.batch is BatchState.FINAL:
         _give_coins_back(tx, batch, facts, now)
+    elif batch.state is BatchState.FINAL:
+        _take_coins_again(tx, batch, now)
     if now_is.batch is BatchState.CONFLICTED:
         _keep_coins(tx, batch, policy, now)
 
@@ -66,6 +68,16 @@ def _give_coins_back(tx: LedgerTx, batch: Batch, facts: ChainFacts, now: int) ->
     for batch_id in lineage:
         held = tx.list_reserved(batch_id)
         tx.release_reservations(batch_id, returnable(held, replace(facts, spends=tx.load_spends(held))), at=now)
+
+
+def _take_coins_again(tx: LedgerTx, batch: Batch, now: int) -> None:
+    """A reorg went below final: what was given back is wanted again, as far as nobody else has it yet.
+
+    Otherwise another batch takes it, an older attempt of this one may take it from that batch, and nothing exclusive
+    is left to whoever was in there.
+    """
+    wanted = {o for p in batch.plans if p.asked for o in p.prevouts}
+    tx.reserve(wanted - tx.load_reservations(wanted).keys(), batch.id, at=now)
 
 
 def _keep_coins(tx: LedgerTx, batch: Batch, policy: Policy, now: int) -> None:
