@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from withdrawals.core.model import Batch, Coin, Spend, Withdrawal
+from withdrawals.core.model import Batch, Coin, Plan, Spend, TxView, Withdrawal
 from withdrawals.core.settlement import ChainFacts
-from withdrawals.core.types import Ntxid, OutPoint, Txid
+from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
 from withdrawals.ports import LedgerView
 
 
@@ -36,8 +36,30 @@ def _own_outputs(batch: Batch, spends: Mapping[OutPoint, Spend]) -> set[OutPoint
 
 def _bound_payers(view: LedgerView, batch: Batch) -> dict[Ntxid, frozenset[OutPoint]]:
     """Of a batch that no plan of ours ever paid: who pays it, on an operator's word."""
-    payers = view.load_seen_payers([w.id for w in batch.withdrawals])
+    payers = load_payers(view, [w.id for w in batch.withdrawals])
     return {tx.ntxid: frozenset(tx.prevouts) for seen in payers.values() for tx in seen}
+
+
+def find_plan_of(view: LedgerView, tx: TxView) -> Plan | None:
+    """The plan of ours that this is an encoding of, if a signer was asked for it."""
+    return next((p for p in view.load_plans_spending(tx.prevouts) if p.ntxid == tx.ntxid), None)
+
+
+def load_payers(view: LedgerView, withdrawal_ids: Collection[WithdrawalId]) -> dict[WithdrawalId, list[TxView]]:
+    """Every transaction that was ever seen to pay them, as far as it does.
+
+    A restored ledger may have called a transaction foreign, and bound it, before it learned that it is a plan of ours:
+    that pays exactly whom the plan pays, and what an operator said of it is void.
+    """
+    payers = view.load_seen_payers(withdrawal_ids)
+    distinct = {tx.wtxid: tx for seen in payers.values() for tx in seen}
+    plans = {wtxid: find_plan_of(view, tx) for wtxid, tx in distinct.items()}
+    return {w: [tx for tx in seen if _pays(plans[tx.wtxid], w)] for w, seen in payers.items()}
+
+
+def _pays(plan: Plan | None, withdrawal_id: WithdrawalId) -> bool:
+    """Somebody else's transaction pays whom it was seen to pay, a plan whom it was made for."""
+    return plan is None or withdrawal_id in plan.withdrawal_ids
 
 
 def unpaid_of(view: LedgerView, batch: Batch) -> tuple[Withdrawal, ...]:

@@ -35,6 +35,12 @@ def note_left_out(
         )
 
 
+def note_unpaid(tx: LedgerTx, withdrawal: Withdrawal, *, who: str, why: str, at: int) -> None:
+    """No plan of his batch pays him, nor does anything else: he waits for an operator's word."""
+    home, data = withdrawal.batch_id, {"hold": True}
+    tx.append_event(LEFT_OUT, at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=home, data=data)
+
+
 def let_back_in(
     tx: LedgerTx, withdrawals: Iterable[Withdrawal], *, batch_id: BatchId, who: str, why: str, at: int
 ) -> None:
@@ -50,7 +56,7 @@ def load_kept_back(view: LedgerView, lineage: BatchId, withdrawals: Iterable[Wit
         batch = known(view.load_batch(batch_id), f"{batch_id}: a batch of a lineage exists")
         asked = {p.number for p in batch.plans if p.asked}
         for event in view.load_story(batch_id=batch_id):
-            counts = event.kind == LET_BACK_IN or (event.kind == LEFT_OUT and event.data.get("plan") in asked)
+            counts = event.kind == LET_BACK_IN or (event.kind == LEFT_OUT and event.data.get("plan") in {*asked, None})
             if counts and event.withdrawal_id is not None:
                 before = said.get(event.withdrawal_id, event)
                 said[event.withdrawal_id] = max(before, event, key=lambda e: e.seq)
@@ -60,8 +66,9 @@ def load_kept_back(view: LedgerView, lineage: BatchId, withdrawals: Iterable[Wit
 
 def words_of_kept_back(kept: Collection[Event]) -> str:
     """Why nobody plans them, with the command."""
+    how = "when a bump left it out" if any("plan" in e.data for e in kept) else "since nothing pays it"
     told = "; ".join(f"{e.request_id} by {e.who} ({e.why})" for e in sorted(kept, key=lambda e: e.seq))
     return (
-        f"left_out: kept back when a bump left it out: {told}; `withdrawals approve-reissue REQUEST_ID --reason …` "
+        f"left_out: kept back {how}: {told}; `withdrawals approve-reissue REQUEST_ID --reason …` "
         f"lets it be planned again"
     )

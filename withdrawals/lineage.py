@@ -13,6 +13,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId
 from withdrawals.core.verdict import Attribution, attribute, intent_of_seen
+from withdrawals.facts import load_payers
 from withdrawals.ports import LedgerTx, LedgerView
 from withdrawals.waivers import load_waived
 
@@ -52,7 +53,7 @@ def load_history(
     """The history of these withdrawals, with the ancestry of all of it and of `prevouts`; `asking` itself left out."""
     own = None if asking is None else asking.ntxid
     asked = [p for p in view.load_plans_paying(withdrawal_ids) if p.asked and p.ntxid != own]
-    payers = view.load_seen_payers(withdrawal_ids)
+    payers = load_payers(view, withdrawal_ids)
     seen = {tx.wtxid: tx for txs in payers.values() for tx in txs}
     start = set(prevouts).union(*(p.prevouts for p in asked), *(tx.prevouts for tx in seen.values()))
     ancestors = load_ancestors(view, start, policy)

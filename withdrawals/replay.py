@@ -37,10 +37,10 @@ from withdrawals.core.recovery import (
     recall,
 )
 from withdrawals.core.reissuing import Reissue
-from withdrawals.core.tx import MalformedTransaction, view_of
+from withdrawals.core.tx import MalformedTransaction, ntxid_of, view_of
 from withdrawals.core.types import BatchId, Network, OutPoint, RequestId, Sats, ScriptPubKey, WithdrawalId
 from withdrawals.errors import known
-from withdrawals.left_out import let_back_in, load_kept_back, note_left_out
+from withdrawals.left_out import let_back_in, load_kept_back, note_left_out, note_unpaid
 from withdrawals.lineage import load_history
 from withdrawals.moves import abandon
 from withdrawals.ports import Dice, LedgerTx, LedgerView
@@ -220,20 +220,32 @@ class Replay:
         self, line: JournalLine, paid: Mapping[RequestId, Withdrawal | None], batch: Batch | None
     ) -> BatchId | LineRefused | None:
         """The newest generation of the lineage that its withdrawals are in; None: they are in none."""
-        homes = {w.batch_id for w in paid.values() if w is not None}
         if batch is not None:
             members = {w.id for w in batch.withdrawals}
             if any(w is None or w.id not in members for w in paid.values()):
                 return LineRefused(f"other_batch: it pays somebody for {line.batch_id} who is not in that batch here")
             return None
+        homes = {None if w is None else w.batch_id for w in paid.values()}
+        bound = {w.batch_id for w in paid.values() if w is not None and self._bound_to(line, w)}
+        if bound and homes <= {None, *bound}:
+            # Bound to this very transaction before anybody knew that it is ours: no second lineage began with that.
+            homes = {min(b for b in bound if b is not None)}
         if homes <= {None}:
             return None
-        if None in homes or any(w is None for w in paid.values()):
+        if None in homes:
             return LineRefused("two_lineages: some of those it pays were asked for before, and some were not")
         lineages = {known(self.tx.load_batch(h), "a withdrawal's batch exists").lineage for h in homes if h is not None}
         if len(lineages) > 1:
             return LineRefused("two_lineages: those it pays belong to different lineages here")
         return self.tx.list_lineage(lineages.pop())[-1]
+
+    def _bound_to(self, line: JournalLine, withdrawal: Withdrawal) -> bool:
+        """Whether all that it has is an operator's word that this line's transaction pays it."""
+        home = None if withdrawal.batch_id is None else self.tx.load_batch(withdrawal.batch_id)
+        if home is None or home.plans or home.parent is not None:
+            return False
+        payers = self.tx.load_seen_payers([withdrawal.id])[withdrawal.id]
+        return {tx.ntxid for tx in payers} == {ntxid_of(line.unsigned)}
 
     def _accept(self, line: JournalLine, request_id: RequestId) -> WithdrawalId:
         """A request that this ledger never heard of: the signer was asked to pay it, so it was accepted once."""
@@ -264,8 +276,14 @@ class Replay:
         tx, batch_id = self.tx, line.batch_id
         if moved:
             batch_id = self._moved[line.batch_id] = BatchId(f"b-{self.dice.hex(24)}")
+        lineage = None if parent is None else parent_lineage(tx, parent)
         for withdrawal in tx.load_withdrawals(withdrawal_ids).values():
             _check_joins(withdrawal)
+            home = withdrawal.batch_id
+            if parent is not None and (home is None or parent_lineage(tx, home) != lineage):
+                if home is not None:
+                    tx.release_reservations(home, None, at=self.at)
+                tx.set_withdrawal(withdrawal.id, state=WithdrawalState.BATCHED, batch_id=parent)
         tx.insert_batch(batch_id, withdrawal_ids, at=self.at, parent=parent)
         if not withdrawal_ids:
             tx.insert_fence(batch_id, at=self.at, who=WHO, why=self.why)
@@ -282,12 +300,29 @@ class Replay:
 
     def _store(self, batch: Batch, plan: Plan, line: JournalLine) -> None:
         self.tx.insert_plan(plan, at=self.at)
+        self._unsay(plan)
         free = plan.prevouts - self.tx.load_reservations(plan.prevouts).keys()
         self.tx.reserve(free, batch.id, at=self.at)
         if batch.parent is not None:
             self._certify(plan)
         self._asked(batch, plan, line)
         self._keep_back(batch, plan)
+
+    def _unsay(self, plan: Plan) -> None:
+        """What an operator said of this transaction before anybody knew that it is ours is void: the plan says it.
+
+        Whom he bound to it, nothing pays, and nobody here knows whether he is still owed.
+        """
+        tx = self.tx
+        said = tx.find_explanation(plan.ntxid)
+        bound = [o.withdrawal_id for o in (said.outputs if said is not None else ()) if o.withdrawal_id is not None]
+        for withdrawal in tx.load_withdrawals(set(bound) - set(plan.withdrawal_ids)).values():
+            home = tx.load_batch(withdrawal.batch_id) if withdrawal.batch_id is not None else None
+            if home is None or home.plans:
+                continue  # it has plans of its own, which see to it
+            tx.release_reservations(home.id, plan.prevouts, at=self.at)
+            why = f"{plan.ntxid}, which was bound to it, is a plan of ours for others; ask the exchange if it is owed"
+            note_unpaid(tx, withdrawal, who=WHO, why=why, at=self.at)
 
     def _keep_back(self, batch: Batch, plan: Plan) -> None:
         """Whom a replacement leaves out waits for an operator: nobody here knows what he said. Whom it pays goes on."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench import POLICY, WHO, WHY, Bench
+from tests.unit.bench import POLICY, SATS, WHO, WHY, Bench
 from tests.unit.restored import Restored
-from tests.unit.test_reconcile_step import Desk, findings
-from withdrawals.core.model import Withdrawal, WithdrawalState
+from tests.unit.test_reconcile_step import Desk, findings, paying
+from withdrawals.core.model import BatchState, TxView, Withdrawal, WithdrawalState
 from withdrawals.core.recovery import held_besides, hold_reason, is_recovery_hold, reason_before
+from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId
 from withdrawals.fences import fence_words, load_last_fence, unfinished_fence
 from withdrawals.left_out import load_kept_back
@@ -185,3 +186,81 @@ def test_a_fence_that_only_the_journal_remembers_must_spend_every_older_coin(des
         fence = load_last_fence(view)
         assert fence is not None
         assert (fence.missing, unfinished_fence(view)) == ((), "")
+
+
+# ------------------------------------------------------------------------------------------- reconcile, then recover
+
+
+def vout_of(tx: TxView, withdrawal: Withdrawal) -> int:
+    return next(n for n, o in enumerate(tx.outputs) if o == paying(withdrawal))
+
+
+def forgotten_payment(bench: Bench, *customers: int) -> tuple[Restored, TxView]:
+    """A backup, restored, and the mined payment of what was backed up and of one request more by each customer."""
+    bench.fund()
+    bench.fund()
+    backup = Restored.of(bench)
+    for customer in customers:
+        bench.request(to=customer)
+    batch_id = bench.sent()
+    bench.mine()
+    payer = view_of(bench.attempt(batch_id).raw)
+    backup.restore()
+    bench.follow()
+    assert bench.causes() == {"unexplained_spend"}
+    return backup, payer
+
+
+@pytest.mark.parametrize("more", [(), (70,), (70, 71)])
+def test_a_line_adopts_what_an_operator_bound_to_its_transaction(desk: Desk, more: tuple[int, ...]) -> None:
+    """No second lineage began with his word, and nobody is asked for again."""
+    bench = desk.bench
+    withdrawal = bench.request()
+    backup, payer = forgotten_payment(bench, *more)
+    desk.explains(payer, pays={vout_of(payer, withdrawal): withdrawal})
+    adopted = bench.withdrawal(withdrawal).batch_id
+    done = backup.recover()
+    assert len(done.requests) == len(more)
+    assert (bench.withdrawal(withdrawal).batch_id != adopted, bench.state(withdrawal).value) == (True, "confirmed")
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(withdrawal), len(bench.paid(withdrawal))) == (WithdrawalState.FINAL, 1)
+    with bench.ledger.read() as view:
+        assert len(view.load_plans_spending(payer.prevouts)[0].withdrawal_ids) == 1 + len(more)
+    assert findings(bench) == ()
+
+
+def test_what_was_bound_to_a_forgotten_payment_of_somebody_else_waits_for_an_operators_word(desk: Desk) -> None:
+    """The plan pays whom it was made for. Whether the other one is still owed, the exchange knows."""
+    bench = desk.bench
+    backup, payer = forgotten_payment(bench, 70)
+    equal = bench.request(to=70, request_id="another")
+    desk.explains(payer, pays={vout_of(payer, equal): equal})
+    assert bench.state(equal) is WithdrawalState.CONFIRMED
+    (forgotten,) = backup.recover().requests
+    backup.resume()
+    bench.mine()
+    detail = Processor(bench.parts).show("another")
+    assert "since nothing pays it" in detail.next_step
+    assert "withdrawals approve-reissue" in detail.next_step
+    home = bench.withdrawal(equal).batch_id
+    assert home is not None
+    assert bench.batch_state(home) is BatchState.CONFLICTED
+    assert reissue(home, bench.ledger, bench.node, bench.world, bench.dice).batch_id is None
+    assert findings(bench) == ()
+    bench.broadcast(let_back(bench, equal))
+    bench.mine(POLICY.final_depth)
+    with bench.ledger.read() as view:
+        first = view.find_request(forgotten)
+    assert first is not None
+    assert (first.state, bench.state(equal)) == (WithdrawalState.FINAL, WithdrawalState.FINAL)
+    assert bench.paid(equal) == [SATS, SATS]
+    assert findings(bench) == ()
+
+
+def test_an_open_output_of_a_forgotten_payment_holds_nobody_once_it_is_known_as_ours(desk: Desk) -> None:
+    """Nobody could rule on it any more: it explains itself."""
+    bench = desk.bench
+    backup, payer = forgotten_payment(bench, 70)
+    desk.explains(payer)
+    backup.recover()
+    assert bench.state(bench.request(to=70, request_id="another")) is WithdrawalState.QUEUED

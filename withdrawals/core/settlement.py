@@ -22,7 +22,7 @@ class ChainFacts:
     `spends` and `alive` speak of the outpoints of every plan of the batch: spent on the chain, or there and unspent.
     `seen` holds the ntxids of the batch's plans that a block or a node's mempool ever showed. `payers`: where the batch
     has no plan, somebody else's payments that an operator bound to it, by ntxid with what each spends; `spends` then
-    speaks of those.
+    speaks of those. Neither plan nor payer: what he bound was a plan of ours, and pays whom that was made for.
     """
 
     tip_height: int
@@ -63,8 +63,9 @@ def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
             depth = depth_of(payment.block.height, facts.tip_height)
             depths[payment.withdrawal_id] = max(depth, depths.get(payment.withdrawal_id, 0))
     taken, vanished = _lost_inputs(batch, facts) if len(depths) < len(ours) else ((), ())
-    base = BatchState.BROADCAST if facts.payers else deed_of(batch.plans, facts.seen)
-    state = _batch_state(base, ours, depths, policy, conflicted=bool(taken or vanished))
+    base = deed_of(batch.plans, facts.seen) if batch.plans else BatchState.BROADCAST
+    nobody_pays = not batch.plans and not facts.payers
+    state = _batch_state(base, ours, depths, policy, conflicted=bool(taken or vanished or nobody_pays))
     unpaid = _UNPAID_STATE[base]
     states = {
         w: unpaid

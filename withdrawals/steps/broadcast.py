@@ -18,6 +18,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.resending import Roots, ancestors_to_send
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid
+from withdrawals.facts import load_payers
 from withdrawals.lineage import note_payers
 from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, LedgerView, SendResult, Sent
 from withdrawals.waivers import load_given_up
@@ -113,7 +114,7 @@ def _load_bound(view: LedgerView, batch: Batch) -> tuple[TxView, ...]:
     """
     if batch.state in NOTHING_TO_SEND:
         return ()
-    payers = view.load_seen_payers([w.id for w in batch.withdrawals])
+    payers = load_payers(view, [w.id for w in batch.withdrawals])
     distinct = {tx.wtxid: tx for seen in payers.values() for tx in seen}.values()
     return tuple(tx for tx in distinct if not view.load_spends(tx.prevouts))
 

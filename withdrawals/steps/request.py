@@ -16,6 +16,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.recovery import held_besides, is_recovery_hold, reason_before
 from withdrawals.core.types import Network, RequestId, Sats, ScriptPubKey, WithdrawalId, parse_request_id
 from withdrawals.errors import AddressIsOurs, BreakerOpen, DuplicateRequest, NotAllowed, TheirError, UnknownId
+from withdrawals.facts import find_plan_of
 from withdrawals.fences import RECOVERED, load_last_fence
 from withdrawals.moves import check_reason, give_up_unasked_plan, move_by_hand
 from withdrawals.ports import Clock, Dice, Ledger, LedgerTx, LedgerView
@@ -106,9 +107,10 @@ def _look_alike(view: LedgerView, request: Request | Withdrawal) -> str | None:
     A restored ledger, or one that lost its journal, may have forgotten that this very id was paid by it.
     """
     alike = [o for o in view.find_open_outputs([request.script]) if o.sats == request.sats]
-    if not alike:
+    found = [(view.find_transaction(o.ntxid)[0], o.vout) for o in alike]
+    places = ", ".join(f"{tx.txid}:{vout}" for tx, vout in found if find_plan_of(view, tx) is None)
+    if not places:
         return None
-    places = ", ".join(f"{view.find_transaction(o.ntxid)[0].txid}:{o.vout}" for o in alike)
     return (
         f"{LOOK_ALIKE}: {places} pays just this, and nobody has said whom: `withdrawals reconcile TXID --pays "
         f"VOUT={request.request_id}` if it is this payment, else `--other VOUT`, then release"
