@@ -264,3 +264,72 @@ def test_an_open_output_of_a_forgotten_payment_holds_nobody_once_it_is_known_as_
     desk.explains(payer)
     backup.recover()
     assert bench.state(bench.request(to=70, request_id="another")) is WithdrawalState.QUEUED
+
+
+# --------------------------------------------------------------------------------------- what the journal cannot know
+
+
+def forgotten_by_hand(desk: Desk) -> tuple[Restored, TxView, Withdrawal]:
+    """An operator bound a payment by hand, which was evicted since; then the ledger was restored to before that."""
+    bench = desk.bench
+    (coin,) = bench.fund(2_500_000)
+    bench.fund(2_000_000)
+    withdrawal = bench.request()
+    backup = Restored.of(bench)
+    by_hand = desk.spends([coin], paying(withdrawal))
+    bench.node.sees(by_hand.raw)
+    bench.world.judge()
+    desk.explains(by_hand, pays={0: withdrawal})
+    bench.node.forgets()
+    backup.restore()
+    bench.follow()
+    return backup, by_hand, withdrawal
+
+
+@pytest.mark.covers("CE5")
+def test_a_forgotten_payment_by_hand_that_the_node_is_shown_again_is_bound_again(desk: Desk) -> None:
+    """Before the exchange repeats its id, as the printed end of a recovery says."""
+    bench = desk.bench
+    backup, by_hand, withdrawal = forgotten_by_hand(desk)
+    backup.recover()
+    bench.node.sees(by_hand.raw)
+    (stranger,) = Processor(bench.parts).survey().strangers
+    assert stranger.txid == by_hand.txid
+    desk.explains(by_hand, pays={0: withdrawal})
+    assert backup.repeat(withdrawal).state is WithdrawalState.BROADCAST
+    assert bench.plan().batch_id is None
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(withdrawal), bench.paid(withdrawal)) == (WithdrawalState.FINAL, [SATS])
+
+
+@pytest.mark.covers("CE5")
+def test_a_forgotten_payment_by_hand_that_nobody_can_show_is_fenced_off(desk: Desk) -> None:
+    """The fence spends the coin that it needs, and what follows descends from the fence."""
+    bench = desk.bench
+    backup, by_hand, withdrawal = forgotten_by_hand(desk)
+    backup.fence()
+    backup.repeat(withdrawal)
+    backup.resume()
+    bench.mine(POLICY.anchor_depth_min)
+    bench.sent()
+    bench.node.sees(by_hand.raw)
+    bench.mine(POLICY.final_depth)
+    assert (bench.state(withdrawal), bench.paid(withdrawal)) == (WithdrawalState.FINAL, [SATS])
+
+
+@pytest.mark.covers("CE5")
+def test_a_second_recovery_holds_again_what_the_exchange_repeated_since(desk: Desk) -> None:
+    """It may be the one after a second restore, and the exchange may have cancelled and refunded it before that."""
+    bench = desk.bench
+    bench.fund()
+    withdrawal = bench.request()
+    first = Restored.of(bench)
+    first.recover()
+    assert first.recover().held == ()
+    first.repeat(withdrawal)
+    second = Restored.of(bench)
+    first.resume()
+    bench.cancel(withdrawal)
+    second.restore()
+    bench.follow()
+    assert second.recover().held == (withdrawal.request_id,)

@@ -30,6 +30,12 @@ def _print(report: RecoveryReport) -> None:
     _print_recovered(report.recovered)
     if report.fence is not None:
         _print_fence(report.fence)
+    else:
+        click.echo(
+            "what was paid by hand since the backup is forgotten: if it is in no block, show it to the node and "
+            "`withdrawals reconcile` it before the exchange repeats its ids; where that cannot be done, `withdrawals "
+            "recover --fence`"
+        )
     click.echo("now start the processes, let the exchange repeat its ids, and `withdrawals resume`")
 
 

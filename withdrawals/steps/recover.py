@@ -69,7 +69,10 @@ class Recovery:
 
 
 def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
-    """Replay what the ledger lacks and hold what it cannot know. Again changes nothing.
+    """Replay what the ledger lacks and hold what it cannot know. Again at once changes nothing.
+
+    Later it holds again what the exchange repeated in between: a second run looks just like one after a second restore,
+    and what was cancelled before that stands in no journal.
 
     Raises StaleLedger where the journal cannot tell (and names the fence), NotAllowed (a process is alive, a line
     cannot be replayed, the node has pruned too much) and WorldError, in all of which the ledger's deeds are unchanged.
