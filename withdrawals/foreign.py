@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from withdrawals.core.foreign import Ruling
-from withdrawals.core.model import Plan, Spend, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.lifecycle import GIVEN_UP
+from withdrawals.core.model import Plan, Spend, TxView, Withdrawal
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import WithdrawalId
 from withdrawals.errors import NotAllowed, UnknownId
 from withdrawals.lineage import attribute_spender, load_plans_touched
 from withdrawals.ports import LedgerView
-
-GIVEN_UP: Final = frozenset({WithdrawalState.CANCELLED, WithdrawalState.REJECTED})
-"""Nothing is owed any more."""
 
 
 @dataclass(frozen=True, slots=True)

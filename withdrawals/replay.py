@@ -13,7 +13,7 @@ from typing import Final
 from withdrawals.certificates import Answers, certificate_of
 from withdrawals.core.addresses import address_of
 from withdrawals.core.exclusion import intent_of, judge_exclusion
-from withdrawals.core.lifecycle import BatchEvent, WithdrawalEvent, advance_batch, advance_withdrawal
+from withdrawals.core.lifecycle import GIVEN_UP, BatchEvent, WithdrawalEvent, advance_batch, advance_withdrawal
 from withdrawals.core.model import (
     Batch,
     BatchState,
@@ -46,7 +46,6 @@ from withdrawals.moves import abandon
 from withdrawals.ports import Dice, LedgerTx, LedgerView
 
 WHO: Final = "recovery"
-_GIVEN_UP: Final = {WithdrawalState.CANCELLED, WithdrawalState.REJECTED}
 _PAID_HERE: Final = {BatchState.CONFIRMED, BatchState.FINAL}
 
 
@@ -201,7 +200,7 @@ class Replay:
                     f"other_body: it pays {sats} sats to {script} for {request_id}, which here is owed {here.sats} "
                     f"sats to {here.script.hex()}"
                 )
-            if here.state in _GIVEN_UP:
+            if here.state in GIVEN_UP:
                 return LineRefused(f"given_up: it pays {request_id}, which was {here.state} here")
             rival = self._unjournalled(here.id)
             if rival is not None:

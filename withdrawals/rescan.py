@@ -15,9 +15,8 @@ from typing import Final, Protocol
 from withdrawals.core.model import OwnScript
 from withdrawals.core.types import BatchId, BlockRef, ScriptPubKey
 from withdrawals.errors import GateClosed, LeaseLost, NodeRejected, NotAllowed, known
-from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, LedgerView
+from withdrawals.ports import FOLLOWER_LEASE, ChainSource, Clock, Ledger, LedgerTx, LedgerView
 
-LEASE: Final = "follower"
 """The lease that the one writing follower holds."""
 HOLDER: Final = "recover"
 """Always the same: one that was interrupted goes on at once. Two at once are kept apart by the journal's lock."""
@@ -135,7 +134,7 @@ class Rescan:
     def take(self) -> int:
         """The lease's epoch. Raises NotAllowed while a follower is alive: every process must be stopped first."""
         with self.ledger.begin() as tx:
-            epoch = tx.take_lease(LEASE, HOLDER, now=self.clock.now(), ttl_s=LEASE_S)
+            epoch = tx.take_lease(FOLLOWER_LEASE, HOLDER, now=self.clock.now(), ttl_s=LEASE_S)
         if epoch is None:
             raise NotAllowed(
                 "recover: a follower is alive, or died seconds ago; accepted: stop every process of this ledger first "
@@ -146,7 +145,7 @@ class Rescan:
     def give_back(self) -> None:
         """Let the next follower begin at once."""
         with self.ledger.begin() as tx:
-            tx.take_lease(LEASE, HOLDER, now=self.clock.now(), ttl_s=0)
+            tx.take_lease(FOLLOWER_LEASE, HOLDER, now=self.clock.now(), ttl_s=0)
 
     def fetch_start(self) -> BlockRef | None:
         """Where to read again from: the newest block older than a day before this ledger's last signature.

@@ -9,8 +9,9 @@ from typing import Final
 
 from withdrawals.bootstrap import Parts
 from withdrawals.errors import LeaseLost, TipMoved, WorldError
+from withdrawals.ports import FOLLOWER_LEASE
 from withdrawals.steps.settle import settle_with
-from withdrawals.steps.watch import LEASE, Watched, watch
+from withdrawals.steps.watch import Watched, watch
 
 log = logging.getLogger("withdrawals.follower")
 
@@ -31,7 +32,7 @@ class Follower:
         """Follow the node as far as it goes; None where another follower holds the lease or the world is not ready."""
         parts = self._parts
         with parts.ledger.begin() as tx:
-            epoch = tx.take_lease(LEASE, self._holder, now=parts.clock.now(), ttl_s=LEASE_S)
+            epoch = tx.take_lease(FOLLOWER_LEASE, self._holder, now=parts.clock.now(), ttl_s=LEASE_S)
             if epoch is not None:
                 tx.beat("follower", at=parts.clock.now())
         if epoch is None:

@@ -21,7 +21,7 @@ from withdrawals.core.model import Attempt, Batch, BatchState, Plan, TxOut, TxVi
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId, Feerate, Network, OutPoint, Sats
-from withdrawals.ports import SignedAnswer, Signer, SigningOrder
+from withdrawals.ports import FOLLOWER_LEASE, SignedAnswer, Signer, SigningOrder
 from withdrawals.signing.descriptors import parse_wallet
 from withdrawals.signing.hot import HotSigner
 from withdrawals.steps import init as init_step
@@ -31,7 +31,7 @@ from withdrawals.steps.bump import Bumped, bump
 from withdrawals.steps.plan import PlanOutcome, plan
 from withdrawals.steps.settle import settle_with
 from withdrawals.steps.sign import Signed, Signing, sign
-from withdrawals.steps.watch import LEASE, Watched, watch
+from withdrawals.steps.watch import Watched, watch
 
 COIN_SATS = 1_000_000
 SATS = 100_000
@@ -209,7 +209,7 @@ class Bench:
 
     def take_lease(self, holder: str = "bench") -> int:
         with self.ledger.begin() as tx:
-            epoch = tx.take_lease(LEASE, holder, now=self.clock.now(), ttl_s=15)
+            epoch = tx.take_lease(FOLLOWER_LEASE, holder, now=self.clock.now(), ttl_s=15)
         assert epoch is not None
         return epoch
 

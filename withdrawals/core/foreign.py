@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from withdrawals.core.model import TxOut, TxView, Withdrawal, WithdrawalState
+from withdrawals.core.lifecycle import GIVEN_UP
+from withdrawals.core.model import TxOut, TxView, Withdrawal
 from withdrawals.core.types import Ntxid, Sats, ScriptPubKey, WithdrawalId
 
 
@@ -49,8 +50,6 @@ class RulingRefused:
 
 LOOK_ALIKE = "look_alike"
 """The first word of why a request is held that looks like an output nobody has ruled on."""
-
-_GIVEN_UP = frozenset({WithdrawalState.CANCELLED, WithdrawalState.REJECTED})
 
 
 def rule_outputs(
@@ -134,5 +133,5 @@ def _mismatch_of(vout: int, output: TxOut, withdrawal: Withdrawal) -> Iterator[s
             f"not_that_payment: output {vout} pays {output.sats} sats to another script or another sum than "
             f"{withdrawal.request_id} asked for ({withdrawal.sats} sats to {withdrawal.address})"
         )
-    if withdrawal.state in _GIVEN_UP:
+    if withdrawal.state in GIVEN_UP:
         yield f"given_up: {withdrawal.request_id} is {withdrawal.state}, and nothing is owed for it"

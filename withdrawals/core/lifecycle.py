@@ -207,6 +207,9 @@ BATCH: Final[Mapping[BatchState, Mapping[BatchEvent, BatchState]]] = {
     _B.ABANDONED: {},
 }
 
+GIVEN_UP: Final = frozenset({_W.CANCELLED, _W.REJECTED})
+"""Nothing is owed any more."""
+
 WITHDRAWAL_FACTS: Final = frozenset(
     {
         _WE.ACCEPTED,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from withdrawals.core.types import (
@@ -98,6 +98,10 @@ class OwnScript:
     wallet: int
     branch: int
     index: int
+
+
+CHANGE_BRANCH: Final = 1
+"""The branch of a descriptor that our own transactions pay; 0 is for deposits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from withdrawals.ledger.read_chain import ChainReads
 from withdrawals.ledger.rows import row_of_coin, row_of_own_script, row_of_payment, row_of_spend
 from withdrawals.ledger.schema import headers, leases, own_scripts
 from withdrawals.ledger.session import Writing
-
-FOLLOWER_LEASE = "follower"
+from withdrawals.ports import FOLLOWER_LEASE
 
 
 class ChainWrites(Writing, ChainReads):

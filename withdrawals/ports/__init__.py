@@ -5,7 +5,7 @@ signer holds the keys and their journal. No node or signer call is ever made ins
 """
 
 from withdrawals.ports.books import BooksView, FactRows, Reservation, StoredTransaction
-from withdrawals.ports.ledger import Ledger, LedgerTx
+from withdrawals.ports.ledger import FOLLOWER_LEASE, Ledger, LedgerTx
 from withdrawals.ports.node import (
     Broadcaster,
     ChainSource,
@@ -21,6 +21,7 @@ from withdrawals.ports.runtime import Bell, Clock, Dice, Progress, unseen
 from withdrawals.ports.signer import ApprovedPayment, SignedAnswer, Signer, SigningOrder, Verifier
 
 __all__ = [
+    "FOLLOWER_LEASE",
     "ApprovedPayment",
     "Bell",
     "BooksView",

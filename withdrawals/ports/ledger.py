@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from withdrawals.ports.reads import Certificate, GateRow, LedgerView
 
@@ -187,6 +187,10 @@ class LedgerTx(LedgerView, Protocol):
 
     def beat(self, name: str, *, at: int) -> None:
         """The process of this name is alive."""
+
+
+FOLLOWER_LEASE: Final = "follower"
+"""The name of the lease without which no fact about the chain is written."""
 
 
 class Ledger(Protocol):

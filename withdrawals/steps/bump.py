@@ -14,7 +14,7 @@ from typing import Final
 from withdrawals.core.bumping import BumpRefused, plan_bump
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.lifecycle import BatchEvent, advance_batch
-from withdrawals.core.model import Batch, BatchState, Plan
+from withdrawals.core.model import CHANGE_BRANCH, Batch, BatchState, Plan
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, WithdrawalId
@@ -26,8 +26,6 @@ from withdrawals.lineage import judge_plan, load_own_change
 from withdrawals.moves import check_reason
 from withdrawals.ports import FeeSource, Ledger, LedgerTx
 from withdrawals.world import World, check_gate
-
-CHANGE_BRANCH: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

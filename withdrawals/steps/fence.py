@@ -23,7 +23,7 @@ from withdrawals.core.fencing import (
     plan_fence,
 )
 from withdrawals.core.lifecycle import BatchEvent, advance_batch
-from withdrawals.core.model import BatchState, Coin, OwnScript, Plan, PlannedInput
+from withdrawals.core.model import CHANGE_BRANCH, BatchState, Coin, OwnScript, Plan, PlannedInput
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import view_of, vsize_of
 from withdrawals.core.types import BatchId, Feerate, Sats
@@ -32,7 +32,6 @@ from withdrawals.fences import KEPT, NEEDLESS, PLANNED, load_last_fence
 from withdrawals.moves import check_reason
 from withdrawals.ports import ChainSource, Clock, Dice, FeeSource, Ledger, LedgerTx, LedgerView
 
-CHANGE_BRANCH: Final = 1
 _ON_ITS_WAY: Final = {BatchState.SIGNING, BatchState.SIGNED, BatchState.BROADCAST}
 TARGET_BLOCKS: Final = 2
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.lifecycle import WithdrawalEvent, advance_withdrawal
-from withdrawals.core.model import Plan, Withdrawal, WithdrawalState
+from withdrawals.core.model import CHANGE_BRANCH, Plan, Withdrawal, WithdrawalState
 from withdrawals.core.planning import PlanDecision, check_plan, plan_batch
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Feerate, Sats
@@ -27,7 +27,6 @@ PLANNER: Final = "planner"
 DAY_S: Final = 86_400
 QUEUE_LOOK_MAX: Final = 5_000
 """How far down the queue one plan looks: what cannot be paid at its head must not hide what can behind it."""
-CHANGE_BRANCH: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from withdrawals.core.types import BatchId, BlockRef, Network, RequestId, Script
 from withdrawals.errors import NotAllowed, StaleLedger
 from withdrawals.fences import FENCING, RECOVERED
 from withdrawals.moves import check_reason
-from withdrawals.ports import Dice, LedgerTx, LedgerView
+from withdrawals.ports import FOLLOWER_LEASE, Dice, LedgerTx, LedgerView
 from withdrawals.replay import Replay, give_up_unasked, hold_unpaid, is_known, reserve_again
-from withdrawals.rescan import LEASE, Rescan, ScriptSource, Settle, find_scripts, watch_wider
+from withdrawals.rescan import Rescan, ScriptSource, Settle, find_scripts, watch_wider
 
 FENCE: Final = "`withdrawals recover --fence`"
 
@@ -99,7 +99,7 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
         done = _replay(tx, recovery, start, epoch, who=who, why=reason)
     epoch = rescan.follow_to_tip()
     with rescan.ledger.begin() as tx:
-        tx.check_lease(LEASE, epoch)
+        tx.check_lease(FOLLOWER_LEASE, epoch)
         recovery.settle(tx, tx.list_batches(set(BatchState) - {BatchState.ABANDONED}), True)  # noqa: FBT003 -- the port's
         reserve_again(tx, at=rescan.clock.now())
     rescan.give_back()
@@ -164,7 +164,7 @@ def _refusal(line: JournalLine, refused: LineRefused) -> NotAllowed:
 def _replay(tx: LedgerTx, recovery: Recovery, start: BlockRef | None, epoch: int, *, who: str, why: str) -> Recovered:
     """The one transaction in which this ledger's memory becomes the journal's."""
     rescan, now = recovery.rescan, recovery.rescan.clock.now()
-    tx.check_lease(LEASE, epoch)
+    tx.check_lease(FOLLOWER_LEASE, epoch)
     fresh, old_head = _fresh_lines(tx, recovery), tx.load_journal_head()
     head = recovery.journal[-1].head if recovery.journal else JOURNAL_START
     given_up = give_up_unasked(tx, fresh, why=why, at=now)

@@ -16,7 +16,7 @@ from typing import Final
 from withdrawals.certificates import Answers, certificate_of
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.lifecycle import WithdrawalEvent, advance_withdrawal
-from withdrawals.core.model import Batch, BatchState, Coin, Plan, Withdrawal
+from withdrawals.core.model import CHANGE_BRANCH, Batch, BatchState, Coin, Plan, Withdrawal
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.reissuing import Past, Reissue, ReissueRefused, plan_reissue
@@ -33,7 +33,6 @@ from withdrawals.waivers import Pair, describe_displacements, load_approved, loa
 from withdrawals.world import World, check_gate
 
 PLANNER: Final = "planner"
-CHANGE_BRANCH: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from withdrawals.core.types import BatchId, BlockHash, BlockRef, OutPoint, Sats,
 from withdrawals.errors import NodeUnavailable, WrongChain, known
 from withdrawals.forks import accepted_branch, find_deep_fork, find_fork
 from withdrawals.lineage import attribute_spender
-from withdrawals.ports import ChainSource, Clock, Ledger, LedgerTx, NodeTip
+from withdrawals.ports import FOLLOWER_LEASE, ChainSource, Clock, Ledger, LedgerTx, NodeTip
 
-LEASE: Final = "follower"
 """The lease that the one writing follower holds."""
 
 OPEN_STATES: Final = frozenset(BatchState) - {BatchState.FINAL, BatchState.ABANDONED}
@@ -136,7 +135,7 @@ def _retreat(follower: _Follower, tip: Header, fork: BlockRef, depth: int) -> No
 def _refuse_to_follow(follower: _Follower, depth: int) -> None:
     words = f"the node's chain forks {depth} or more blocks below our tip; such a reorg is never followed by itself"
     with follower.ledger.begin() as tx:
-        tx.check_lease(LEASE, follower.epoch)
+        tx.check_lease(FOLLOWER_LEASE, follower.epoch)
         tx.open_breaker("deep_reorg", words, at=follower.clock.now())
 
 

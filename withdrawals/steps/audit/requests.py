@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import Final
 
 from withdrawals.core.addresses import parse_address
 from withdrawals.core.auditing import Finding
-from withdrawals.core.model import Batch, BatchState, Withdrawal, WithdrawalState
+from withdrawals.core.lifecycle import GIVEN_UP
+from withdrawals.core.model import Batch, BatchState, Withdrawal
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BatchId, Network, OutPoint, WithdrawalId
 from withdrawals.errors import InvalidAddress
 from withdrawals.ports import LedgerView
-
-_GIVEN_UP: Final = frozenset({WithdrawalState.CANCELLED, WithdrawalState.REJECTED})
-
 
 # ------------------------------------------------------------------------------------------------------------- requests
 
@@ -65,7 +62,7 @@ def _audit_asked(withdrawal: Withdrawal, home: Batch | None, asked: Collection[W
     if withdrawal.id in asked:
         if not withdrawal.asked:
             yield Finding("asked", f"{withdrawal.request_id} was shown to a signer and is not marked so")
-        if withdrawal.state in _GIVEN_UP:
+        if withdrawal.state in GIVEN_UP:
             yield Finding("asked", f"{withdrawal.request_id} is {withdrawal.state}, and a signer was asked to pay it")
     elif withdrawal.asked and (home is None or home.plans):
         # A batch without plans is a payment that an operator bound: it counts as asked for, and nobody was.
@@ -75,7 +72,7 @@ def _audit_asked(withdrawal: Withdrawal, home: Batch | None, asked: Collection[W
 def _audit_paid(withdrawal: Withdrawal, times: int) -> Iterator[Finding]:
     if times > 1:
         yield Finding("paid_twice", f"{withdrawal.request_id} is paid {times} times on this chain")
-    if times and withdrawal.state in _GIVEN_UP:
+    if times and withdrawal.state in GIVEN_UP:
         yield Finding("paid_although", f"{withdrawal.request_id} is {withdrawal.state} and paid")
 
 
