@@ -10,7 +10,9 @@ from typing import Final
 
 from withdrawals.core.lifecycle import check_abandon, check_unbatch
 from withdrawals.core.model import Batch, BatchState, PlanState, Withdrawal, WithdrawalState
+from withdrawals.core.settlement import unpaid_state
 from withdrawals.errors import MissingReason, known
+from withdrawals.facts import load_facts
 from withdrawals.ports import LedgerTx
 
 REASON_LENGTH_MIN: Final = 3
@@ -61,11 +63,18 @@ def abandon(tx: LedgerTx, batch: Batch, *, who: str, why: str, at: int) -> None:
     if earlier:
         tx.reserve(kept, earlier[0].id, at=at)
     for withdrawal in batch.withdrawals:
-        home = next((b.id for b in earlier if withdrawal.id in {w.id for w in b.withdrawals}), None)
-        state = check_unbatch(withdrawal) if home is None else WithdrawalState.BATCHED
-        tx.set_withdrawal(withdrawal.id, state=state, batch_id=home)
+        home = next((b for b in earlier if withdrawal.id in {w.id for w in b.withdrawals}), None)
+        state = check_unbatch(withdrawal) if home is None else _state_in(tx, home, withdrawal)
+        tx.set_withdrawal(withdrawal.id, state=state, batch_id=None if home is None else home.id)
         tx.append_event(f"withdrawal.{state}", at=at, who=who, why=why, withdrawal_id=withdrawal.id, batch_id=batch.id)
     tx.append_event("batch.abandoned", at=at, who=who, why=why, batch_id=batch.id)
+
+
+def _state_in(tx: LedgerTx, home: Batch, withdrawal: Withdrawal) -> WithdrawalState:
+    """Paid or not, the chain has not moved; unpaid, it is what its old batch came to."""
+    if withdrawal.state in {WithdrawalState.CONFIRMED, WithdrawalState.FINAL}:
+        return withdrawal.state
+    return unpaid_state(home, load_facts(tx, home))
 
 
 def _generations_before(tx: LedgerTx, batch: Batch) -> tuple[Batch, ...]:

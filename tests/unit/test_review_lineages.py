@@ -84,6 +84,7 @@ def test_a_reissue_that_is_given_up_sends_everybody_to_a_batch_that_sees_to_him(
     for_first = reissued(bench, oldest)
     assert bench.batch(for_first).parent == for_second
     give_up(bench, for_first)
+    assert findings(bench) == ()
     assert bench.withdrawal(first).batch_id == oldest
     assert bench.withdrawal(second).batch_id == for_second
     sees_to_all(bench)

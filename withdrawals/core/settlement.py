@@ -63,7 +63,7 @@ def settle(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement:
             depth = depth_of(payment.block.height, facts.tip_height)
             depths[payment.withdrawal_id] = max(depth, depths.get(payment.withdrawal_id, 0))
     taken, vanished = _lost_inputs(batch, facts) if len(depths) < len(ours) else ((), ())
-    base = deed_of(batch.plans, facts.seen) if batch.plans else BatchState.BROADCAST
+    base = _base_of(batch, facts)
     nobody_pays = not batch.plans and not facts.payers
     state = _batch_state(base, ours, depths, policy, conflicted=bool(taken or vanished or nobody_pays))
     unpaid = _UNPAID_STATE[base]
@@ -93,6 +93,16 @@ def _settle_fence(batch: Batch, facts: ChainFacts, policy: Policy) -> Settlement
         depth = depth_of(max(heights.values()), facts.tip_height)
         state = BatchState.FINAL if depth >= policy.final_depth else BatchState.CONFIRMED
     return Settlement(state, {}, taken, vanished)
+
+
+def unpaid_state(batch: Batch, facts: ChainFacts) -> WithdrawalState:
+    """What an unpaid withdrawal of this batch is on this chain."""
+    return _UNPAID_STATE[_base_of(batch, facts)]
+
+
+def _base_of(batch: Batch, facts: ChainFacts) -> BatchState:
+    """How far a batch got, whatever the blocks say. One without plans is somebody else's payment, which is public."""
+    return deed_of(batch.plans, facts.seen) if batch.plans else BatchState.BROADCAST
 
 
 def deed_of(plans: Sequence[Plan], seen: Collection[Ntxid]) -> BatchState:
