@@ -266,6 +266,28 @@ def test_an_open_output_of_a_forgotten_payment_holds_nobody_once_it_is_known_as_
     assert bench.state(bench.request(to=70, request_id="another")) is WithdrawalState.QUEUED
 
 
+# ---------------------------------------------------------------------------------------------- replayed re-issues
+
+
+def test_a_replayed_re_issue_has_its_certificate(desk: Desk) -> None:
+    """Proved anew, because that of its time went with the ledger."""
+    bench = desk.bench
+    backup, batch_id, left_out, replacement = forgotten_split(bench)
+    bench.mine_exactly(replacement)
+    bench.fund()
+    child = let_back(bench, left_out)
+    bench.broadcast(child)
+    bench.mine(POLICY.final_depth)
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    with bench.ledger.read() as view:
+        (certificate,) = view.load_certificates(child)
+    assert (certificate.withdrawal_id, bench.batch(child).lineage) == (left_out.id, batch_id)
+    assert bench.state(left_out) is WithdrawalState.FINAL
+    assert findings(bench) == ()
+
+
 # --------------------------------------------------------------------------------------- what the journal cannot know
 
 
