@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 # Two processes: the tests wait for nodes more than they compute.
 TEST_PROCESSES ?= 2
 
-.PHONY: help venv install demo test fuzz bench model lint lock
+.PHONY: help venv install demo test fuzz bench model soak lint lock
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
@@ -52,6 +52,9 @@ bench: venv  ## measure the real code against something known in the same run: S
 
 model: venv  ## every story of small worlds, the real core deciding (minutes): RUN=B3, SECONDS=60 for each
 	@$(BIN)/python -m tests.model $(if $(RUN),--run $(RUN)) $(if $(SECONDS),--seconds $(SECONDS))
+
+soak: venv  ## load for minutes while processes, servers and chain fail at random, then a verdict: MINUTES=5, SEED=1
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(VERBOSE),--verbose)
 
 lint: venv  ## check style, types and the import contracts
 	@$(BIN)/ruff check

@@ -58,6 +58,16 @@ def paid_sats(rpc: Rpc, script_hex: str, start_height: int = 0) -> int:
     return sum(payment.sats for payment in payments_to(rpc, script_hex, start_height))
 
 
+def payments_by_script(rpc: Rpc, start_height: int = 0) -> dict[str, list[ChainPayment]]:
+    """Every output on the active chain from `start_height` on, by its scriptPubKey in hex: one walk for many judged."""
+    found: dict[str, list[ChainPayment]] = {}
+    for height, block in _active_blocks(rpc, start_height):
+        for tx in block.transactions:
+            for vout, (script, sats) in enumerate(tx.outputs):
+                found.setdefault(script.hex(), []).append(ChainPayment(tx.txid, vout, sats, height, block.hash))
+    return found
+
+
 def confirmed_spender(rpc: Rpc, txid: str, vout: int, start_height: int = 0) -> ChainSpend | None:
     """Who spent `txid:vout` on the active chain; None if nobody did (or it never existed)."""
     for height, block in _active_blocks(rpc, start_height):

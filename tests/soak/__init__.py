@@ -1,0 +1,1 @@
+"""The processor under load for minutes, while processes die, servers forget and the chain lies; then a verdict."""
