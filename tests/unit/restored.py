@@ -38,6 +38,7 @@ class Restored:
     def restore(self) -> None:
         """Put the backup where the ledger is, and start again."""
         self.stop()
+        (self.bench.folder / "ledger.db").unlink()  # a file of its own: whoever was killed may have the old one open
         shutil.copy(self.backup, self.bench.folder / "ledger.db")
         self.start()
 
