@@ -476,6 +476,7 @@ def test_a_recovery_killed_after_any_commit_is_completed_by_the_next(yesterday: 
     assert commits > 20
     for number in [1, 2, 3, *range(4, commits - 3, 12), commits - 3, commits - 2, commits - 1, commits]:
         restored.stop()
+        (bench.folder / "ledger.db").unlink()  # a file of its own: whoever was killed may have the old one open
         (bench.folder / "ledger.db").write_bytes(stale)
         restored.start()
         with pytest.raises(Killed):
@@ -529,6 +530,7 @@ def test_after_the_replay_any_follower_completes_what_a_killed_recovery_left(yes
     number = 15
     while True:
         restored.stop()
+        (bench.folder / "ledger.db").unlink()  # a file of its own: whoever was killed may have the old one open
         (bench.folder / "ledger.db").write_bytes(stale)
         restored.start()
         with pytest.raises(Killed):
