@@ -40,8 +40,8 @@ class Stage:
         """Coins of each kind, buried; mines blocks."""
         payments = [
             (self.world.processor.address(wallet=wallet), COIN_SATS)
-            for wallet in range(len(KINDS))
             for _ in range(COINS)
+            for wallet in range(len(KINDS))
         ]
         self.network.fund_many(payments, confirmations=7)
 
