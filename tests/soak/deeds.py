@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -48,7 +49,7 @@ class Deeds:
         if verb in {"kill", "stop"} and object_ in _ROLE_OF:
             pid = self._pid_of(_ROLE_OF[object_])
             if verb == "stop":
-                return self._stop(pid, object_)
+                return self._stop(pid, object_, deed.for_s)
             _signal(pid, signal.SIGKILL)
             return None
         if hasattr(self._load, deed.kind):
@@ -73,7 +74,7 @@ class Deeds:
             raise NothingToDo
         return pid
 
-    def _stop(self, pid: int, role: str) -> Undo:
+    def _stop(self, pid: int, role: str, for_s: float) -> Undo:
         if state_of_process(pid) == _STOPPED:
             raise NothingToDo
         _signal(pid, signal.SIGSTOP)
@@ -86,7 +87,11 @@ class Deeds:
             if state_of_process(pid) == _STOPPED:
                 os.kill(pid, signal.SIGCONT)
 
-        return go_on
+        # From another thread: frozen in mid-transaction it holds the ledger, and this one may be waiting for that.
+        timer = threading.Timer(for_s, go_on)
+        timer.daemon = True
+        timer.start()
+        return timer.join
 
     def _kill_all(self, _dice: random.Random) -> None:
         self._stage.running.kill_all()

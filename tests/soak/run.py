@@ -17,7 +17,7 @@ from tests.soak.deeds import Deeds, NothingToDo, Undo
 from tests.soak.judge import judge, states_of
 from tests.soak.load import Load
 from tests.soak.schedule import KILLS, Deed, deeds_of
-from tests.soak.stage import Stage, set_stage
+from tests.soak.stage import COINS, Stage, set_stage
 from withdrawals.errors import NotAllowed, WorldError
 
 ROUND_S: Final = 60.0
@@ -74,6 +74,8 @@ def soak(seed: int, minutes: float, say: Say) -> Outcome:
         load = Load(stage.world)
         deeds = Deeds(stage, load)
         for number in range(rounds):
+            if len(stage.world.processor.coins()) < COINS:
+                stage.refill()
             _faults(deeds_of(seed, number, minutes * 60 / rounds), deeds, load, say)
             deeds.end_stand_in()
             _drain(stage, load, outcome, say)

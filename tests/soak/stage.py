@@ -19,7 +19,8 @@ from withdrawals.core.types import ScriptKind
 KINDS: Final = (ScriptKind.P2PKH, ScriptKind.P2WPKH)
 COINS: Final = 60
 """Of each kind: a plan wants a coin that is buried, and keeps what it may need for a re-issue."""
-COIN_SATS: Final = 20_000_000
+COIN_SATS: Final = 2_000_000
+"""Less than a full batch pays, so that many spend several coins, and both kinds at once."""
 POLICY: Final = {"batch_payments_max": 6, "resend_interval_s": 1, "reorg_safety_depth": 20}
 """Small batches, so that there are many. The depth that an operator must wait for is more than any reorg here."""
 
