@@ -77,5 +77,10 @@ def load_free_coins(view: LedgerView) -> tuple[Coin, ...]:
     """
     coins = view.load_unspent_coins()
     reserved = view.load_reservations([c.outpoint for c in coins])
-    taken = {o for tx in view.load_explained() for o in tx.prevouts}
+    taken = {o for tx in view.load_explained() if not _is_displaced(view, tx) for o in tx.prevouts}
     return tuple(c for c in coins if c.outpoint not in reserved and c.outpoint not in taken)
+
+
+def _is_displaced(view: LedgerView, tx: TxView) -> bool:
+    """Whether something else took a coin of it on this chain."""
+    return any(spend.ntxid != tx.ntxid for spend in view.load_spends(tx.prevouts).values())

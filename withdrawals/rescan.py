@@ -185,8 +185,8 @@ class Rescan:
     def meet_forgotten(self, source: ScriptSource, descriptors: Sequence[str], *, who: str) -> int:
         """Have every coin of ours in the node's own UTXO set known to the ledger; how many it had not known.
 
-        Coins from before the first followed block are left: no ledger that began there ever spent one. Raises as
-        `fetch_unspent` and the follower do.
+        Raises as `fetch_unspent` and the follower do, and NotAllowed for a coin from before all that this ledger
+        follows: a ledger that was made anew after the old one was lost may have forgotten what spends it.
         """
         with self.ledger.read() as view:
             highest = max((own.index for own in view.load_own_scripts().values()), default=0)
@@ -194,7 +194,15 @@ class Rescan:
         with self.ledger.read() as view:
             known_here = view.load_coins(scan.outputs.keys())
             birthday = known(view.load_identity(), "only an initialised ledger is recovered").birthday_height
-            unknown = {o: u for o, u in scan.outputs.items() if o not in known_here and u.height > birthday}
+            unknown = {o: u for o, u in scan.outputs.items() if o not in known_here}
+            too_old = sorted((u.height, o) for o, u in unknown.items() if u.height <= birthday)
+            if too_old:
+                height, outpoint = too_old[0]
+                raise NotAllowed(
+                    f"recover: the node has a coin of ours, {outpoint}, in block {height}, and this ledger follows the "
+                    f"chain from block {birthday}; accepted: a ledger made by `init --birthday-height {height - 1}` or "
+                    f"less"
+                )
             found = find_scripts(view, source, {u.script for u in unknown.values()})
             lowest = min((u.height for u in unknown.values()), default=0)
             header = view.load_header(lowest - 1)

@@ -17,7 +17,7 @@ from withdrawals.core.model import Attempt, Batch, BatchState, Spend, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.resending import Roots, ancestors_to_send
 from withdrawals.core.tx import MalformedTransaction, view_of
-from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid
+from withdrawals.core.types import COIN, BatchId, Feerate, OutPoint, Txid, WithdrawalId
 from withdrawals.facts import load_payers
 from withdrawals.lineage import note_payers
 from withdrawals.ports import Broadcaster, ChainSource, Clock, Ledger, LedgerTx, LedgerView, SendResult, Sent
@@ -133,7 +133,19 @@ def _encodings(view: LedgerView, txid: Txid) -> tuple[TxView, ...]:
     if any(a.ntxid in load_given_up(view, home) for home in homes for a in ours):
         return ()
     stored = view.load_transactions([txid])
+    if _would_pay_again(view, txid, stored):
+        return ()
     return tuple(tx for tx in stored if tx.wtxid not in refused and NOTHING not in {o.txid for o in tx.prevouts})
+
+
+def _would_pay_again(view: LedgerView, txid: Txid, stored: Sequence[TxView]) -> bool:
+    """Whether it pays somebody, by a plan of ours or on an operator's word, whom another transaction here pays."""
+    pays: set[WithdrawalId] = set()
+    for tx in stored[:1]:
+        pays |= {w for p in view.load_plans_spending(tx.prevouts) if p.ntxid == tx.ntxid for w in p.withdrawal_ids}
+        said = view.find_explanation(tx.ntxid)
+        pays |= {o.withdrawal_id for o in (said.outputs if said else ()) if o.withdrawal_id is not None}
+    return any(payment.txid != txid for payment in view.load_payments(list(pays)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from withdrawals.core.lifecycle import move_batch, move_withdrawal
-from withdrawals.core.model import Batch, BatchState, Payment, Spend, TxView, WithdrawalState
+from withdrawals.core.model import Batch, BatchState, Payment, Spend, TxView, Withdrawal, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.reissuing import conflicting_coins
 from withdrawals.core.settlement import ChainFacts, Settlement, returnable, settle
@@ -20,6 +20,7 @@ from withdrawals.core.types import BatchId, WithdrawalId
 from withdrawals.core.verdict import classify
 from withdrawals.errors import known
 from withdrawals.facts import load_facts, unpaid_of
+from withdrawals.left_out import load_kept_back
 from withdrawals.lineage import load_history
 from withdrawals.ports import Clock, LedgerTx, LedgerView
 
@@ -55,6 +56,9 @@ def _settle_one(tx: LedgerTx, batch_id: BatchId, policy: Policy, now: int) -> No
         _give_coins_back(tx, batch, facts, now)
     elif batch.state is BatchState.FINAL:
         _take_coins_again(tx, batch, now)
+        if not batch.withdrawals:
+            words = f"the fence {batch.id} was final and its block is gone; its stored bytes are sent again"
+            tx.open_breaker("reorg_below_final", words, at=now)
     if now_is.batch is BatchState.CONFLICTED:
         _keep_coins(tx, batch, policy, now)
 
@@ -63,11 +67,19 @@ def _give_coins_back(tx: LedgerTx, batch: Batch, facts: ChainFacts, now: int) ->
     """Once every generation of the lineage is final: until then a re-issue of those of a sibling may rest on them."""
     lineage = tx.list_lineage(batch.lineage)
     others = [known(tx.load_batch(b), f"{b}: a batch of a lineage exists") for b in lineage if b != batch.id]
-    if any(b.state not in {BatchState.FINAL, BatchState.ABANDONED} for b in others):
+    open_still = [b for b in others if b.state not in {BatchState.FINAL, BatchState.ABANDONED}]
+    if any(b.state is not BatchState.CONFLICTED or _waiting_for_coins(tx, b) for b in open_still):
         return
     for batch_id in lineage:
         held = tx.list_reserved(batch_id)
         tx.release_reservations(batch_id, returnable(held, replace(facts, spends=tx.load_spends(held))), at=now)
+
+
+def _waiting_for_coins(view: LedgerView, batch: Batch) -> tuple[Withdrawal, ...]:
+    """The unpaid whom a re-issue would pay now. Whoever is kept back by hand keeps no coin from everybody else."""
+    unpaid = unpaid_of(view, batch)
+    kept_back = load_kept_back(view, batch.lineage, unpaid)
+    return tuple(w for w in unpaid if w.id not in kept_back)
 
 
 def _take_coins_again(tx: LedgerTx, batch: Batch, now: int) -> None:
@@ -85,7 +97,7 @@ def _keep_coins(tx: LedgerTx, batch: Batch, policy: Policy, now: int) -> None:
 
     In another batch they would be gone when the re-issue needs them, and nothing exclusive could be built any more.
     """
-    unpaid = unpaid_of(tx, batch)
+    unpaid = _waiting_for_coins(tx, batch)
     if not unpaid:
         return
     coins = tx.load_unspent_coins()

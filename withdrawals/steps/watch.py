@@ -126,6 +126,7 @@ def _is_merely_behind(follower: _Follower, node: NodeTip) -> bool:
 def _retreat(follower: _Follower, tip: Header, fork: BlockRef, depth: int) -> None:
     with follower.ledger.begin() as tx:
         touched = {*tx.list_batches(OPEN_STATES), *tx.list_batches_paid_from(fork.height - follower.policy.final_depth)}
+        touched |= {*tx.load_fences()}  # a fence pays nobody, and is no less undone
         tx.retreat_tip(fork, old_tip=tip.hash, epoch=follower.epoch)
         data: dict[str, object] = {"from": tip.hash, "from_height": tip.height, "fork": fork.hash, "depth": depth}
         tx.append_event("chain.reorg", at=follower.clock.now(), who="follower", data=data)
