@@ -211,19 +211,19 @@ def _attribute(
     bound = tuple((vout, w) for vout, w in ruled.items() if w is not None)
     paid = {*already, *(w for _, w in bound)}
     ids = _ids_of(plans)
-    elsewhere = _payable_elsewhere(view, spender, plans, ids)
-    found = attribute(spender, plans, view.load_withdrawals(ids), paid, known, ruled=ruled, elsewhere=elsewhere)
+    ours = any(p.asked and p.ntxid == spender.ntxid for p in plans)
+    elsewhere = set() if ours else _payable_elsewhere(view, plans, ids)
+    seen = {} if ours else view.load_seen_payers(ids)
+    noted = {w for w, payers in seen.items() if any(tx.ntxid == spender.ntxid for tx in payers)}
+    withdrawals = view.load_withdrawals(ids)
+    found = attribute(spender, plans, withdrawals, paid, known, ruled=ruled, elsewhere=elsewhere, noted=noted)
     if found.by_plan:
         return found  # a restored ledger may have called it foreign before it learned that it is a plan of ours
     return Attribution(tuple(sorted((*found.payments, *bound))), by_plan=False)
 
 
-def _payable_elsewhere(
-    view: LedgerView, spender: TxView, plans: Sequence[Plan], ids: Sequence[WithdrawalId]
-) -> set[WithdrawalId]:
-    """Those that an asked plan pays which the spender does not touch at all."""
-    if any(p.asked and p.ntxid == spender.ntxid for p in plans):
-        return set()
+def _payable_elsewhere(view: LedgerView, plans: Sequence[Plan], ids: Sequence[WithdrawalId]) -> set[WithdrawalId]:
+    """Those that an asked plan pays which is not among these: the spender does not touch it at all."""
     met = {(p.batch_id, p.number) for p in plans}
     rest = [p for p in view.load_plans_paying(ids) if p.asked and (p.batch_id, p.number) not in met]
     return {w for p in rest for w in p.withdrawal_ids}

@@ -106,6 +106,29 @@ def test_of_two_that_look_alike_the_one_that_nothing_else_can_pay_is_paid(desk: 
     assert bench.paid(one) == [SATS, SATS], "two obligations, two outputs"
 
 
+@pytest.mark.covers("CE7", "I3")
+def test_whom_a_stranger_was_found_to_pay_another_order_of_blocks_does_not_change(desk: Desk) -> None:
+    """w1 and w2 look alike. G pays w1, then F{a,b} pays w2; after a reorg F stands first, and pays w2 all the same."""
+    bench = desk.bench
+    bench.fund(900_000)
+    one = bench.request(to=9)
+    first = bench.signed()
+    bench.fund(910_000)
+    two = bench.request(to=9)
+    second = bench.signed()
+    (coin,) = bench.fund(800_000)
+    by_hand = desk.spends([coin], paying(one))
+    bench.mine_exactly(by_hand.raw)
+    desk.explains(by_hand, pays={0: one})
+    both = desk.spends([*bench.newest_plan(first).prevouts, *bench.newest_plan(second).prevouts], paying(two))
+    bench.mine_exactly(both.raw)
+    desk.explains(both)
+    bench.reorg(2, [both.raw], [by_hand.raw], forget=True)
+    with bench.ledger.read() as view:
+        paid = {p.withdrawal_id: p.txid for p in view.load_payments([one.id, two.id])}
+    assert paid == {one.id: by_hand.txid, two.id: both.txid}
+
+
 # ------------------------------------------------------------------------------------ whoever is paid is not paid again
 
 

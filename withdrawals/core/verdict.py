@@ -114,6 +114,7 @@ def attribute(
     *,
     ruled: Collection[int] = (),
     elsewhere: Collection[WithdrawalId] = (),
+    noted: Collection[WithdrawalId] = (),
 ) -> Attribution:
     """Which withdrawals `spender` pays, and by which of its outputs.
 
@@ -121,7 +122,8 @@ def attribute(
     `withdrawals`: theirs, by id; `already_paid`: those that another transaction pays on this chain (an output more
     would be a gift, not a payment to count); `ruled`: outputs that an operator ruled on, and no rule touches;
     `elsewhere`: withdrawals with a further asked plan, not among `plans`. Of two that look alike, the one that only
-    this output can pay is paid by it: the other's attempt may still be mined beside the spender.
+    this output can pay is paid by it: the other's attempt may still be mined beside the spender. `noted`: those whom
+    it was found to pay before, in whatever encoding: they come first, so that another order of blocks changes nothing.
     """
     equal = next((p for p in plans if p.asked and p.ntxid == spender.ntxid), None)
     if equal is not None:
@@ -132,7 +134,7 @@ def attribute(
     built_upon = {w for p in asked if _descends(p, spender, known) for w in p.withdrawal_ids}
     left_alone = {w for p in asked if not displaces(spender, p, known) for w in p.withdrawal_ids} | set(elsewhere)
     matching = (withdrawals[w] for w in displaced - built_upon - set(already_paid))
-    owed = sorted(matching, key=lambda w: (w.id in left_alone, w.seq))
+    owed = sorted(matching, key=lambda w: (w.id not in noted, w.id in left_alone, w.seq))
     free: dict[tuple[ScriptPubKey, Sats], list[int]] = {}
     for vout in sorted(set(range(len(spender.outputs))) - set(ruled), reverse=True):
         output = spender.outputs[vout]
