@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.fencing import descending, descends, fenceable
-from withdrawals.core.model import Batch, BatchState, Plan
+from withdrawals.core.model import Batch, BatchState, Event, Plan
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import OutPoint, parse_outpoint
@@ -21,7 +21,8 @@ NEEDLESS: Final = "fence.needless"
 KEPT: Final = "fence.kept"
 """A second run found the fence on its way."""
 FENCING: Final = "ledger.fencing"
-"""An operator began to make a fence; until it stands, or the journal was found after all, nothing is resumed."""
+"""An operator began to make a fence with the journal at `head`. Until it stands, or a longer journal was replayed,
+nothing is resumed."""
 RECOVERED: Final = "ledger.recovered"
 AGAIN: Final = "run `withdrawals recover --fence` again, with every process stopped"
 
@@ -102,14 +103,18 @@ def _descends(view: LedgerView, prevouts: Collection[OutPoint], fence: Fence, po
     return descends(prevouts, fence.last.ntxid, load_ancestors(view, prevouts, policy))
 
 
+def find_begun_fence(view: LedgerView) -> Event | None:
+    """The event of a fence that was begun and neither made, nor made needless by the whole journal; None: no such."""
+    begun = view.find_last_event(FENCING)
+    ended = [e.seq for e in map(view.find_last_event, (PLANNED, NEEDLESS, KEPT, RECOVERED)) if e is not None]
+    return None if begun is None or begun.seq <= max(ended, default=0) else begun
+
+
 def unfinished_fence(view: LedgerView) -> str:
     """Why a fence that was begun forbids to go on; empty: it does not."""
-    begun = view.find_last_event(FENCING)
     last = load_last_fence(view)
-    if begun is not None:
-        ended = [e.seq for e in map(view.find_last_event, (PLANNED, NEEDLESS, KEPT, RECOVERED)) if e is not None]
-        if begun.seq > max(ended, default=0):
-            return f"a fence was begun and is not made: {AGAIN}"
+    if find_begun_fence(view) is not None:
+        return f"a fence was begun and is not made: {AGAIN}"
     return f"the fence {last.batch.id} does not spend all it must: {AGAIN}" if last and last.missing else ""
 
 

@@ -21,7 +21,7 @@ from withdrawals.core.policy import Policy
 from withdrawals.core.recovery import LineRefused, bind_outputs, change_scripts_of
 from withdrawals.core.types import BatchId, BlockRef, Network, RequestId, ScriptPubKey
 from withdrawals.errors import NotAllowed, StaleLedger
-from withdrawals.fences import FENCING, RECOVERED
+from withdrawals.fences import FENCING, RECOVERED, find_begun_fence
 from withdrawals.moves import check_reason
 from withdrawals.ports import FOLLOWER_LEASE, Dice, LedgerTx, LedgerView
 from withdrawals.replay import Replay, give_up_unasked, hold_unpaid, is_known, reserve_again
@@ -75,7 +75,8 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
     and what was cancelled before that stands in no journal.
 
     Raises StaleLedger where the journal cannot tell (and names the fence), NotAllowed (a process is alive, a line
-    cannot be replayed, the node has pruned too much) and WorldError, in all of which the ledger's deeds are unchanged.
+    cannot be replayed, a fence was begun and the journal has no new line since, the node has pruned too much) and
+    WorldError, in all of which the ledger's deeds are unchanged.
     """
     reason = check_reason(why)
     rescan = recovery.rescan
@@ -85,7 +86,7 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
         scripts = _change_of(view, recovery, fresh)
     epoch = rescan.take()
     if recovery.fencing:
-        _stop_signing(rescan, who=who, why=reason)
+        _stop_signing(recovery, who=who, why=reason)
     start = rescan.fetch_start() if needed else None
     if needed:
         with rescan.ledger.begin() as tx:
@@ -106,13 +107,13 @@ def recover(recovery: Recovery, *, who: str, why: str) -> Recovered:
     return done
 
 
-def _stop_signing(rescan: Rescan, *, who: str, why: str) -> None:
+def _stop_signing(recovery: Recovery, *, who: str, why: str) -> None:
     """Until the fence stands, nothing may be signed, also where two restored memories agree with each other."""
     words = "an operator says that ledger and journal have forgotten signatures; nothing is signed before the fence is"
-    now = rescan.clock.now()
-    with rescan.ledger.begin() as tx:
+    now = recovery.rescan.clock.now()
+    with recovery.rescan.ledger.begin() as tx:
         tx.open_breaker("stale_ledger", words, at=now)
-        tx.append_event(FENCING, at=now, who=who, why=why)
+        tx.append_event(FENCING, at=now, who=who, why=why, data={"head": _head_of(recovery)})
 
 
 def _fresh_lines(view: LedgerView, recovery: Recovery) -> tuple[JournalLine, ...]:
@@ -123,7 +124,18 @@ def _fresh_lines(view: LedgerView, recovery: Recovery) -> tuple[JournalLine, ...
     heads = [JOURNAL_START, *(line.head for line in journal)]
     if head not in heads:
         raise _forgetful(head, heads[-1])
+    begun = find_begun_fence(view)
+    if begun is not None and begun.data.get("head") not in heads[:-1]:
+        raise NotAllowed(
+            f"recover: a fence was begun, because ledger and journal may both have forgotten signatures, and this "
+            f"journal has no line after the one that it had then: it cannot show what was forgotten; accepted: "
+            f"{FENCE}, or a longer copy of the journal"
+        )
     return tuple(line for line in journal[heads.index(head) :] if not is_known(view, line))
+
+
+def _head_of(recovery: Recovery) -> str:
+    return recovery.journal[-1].head if recovery.journal else JOURNAL_START
 
 
 def _forgetful(ledger_head: str, journal_head: str) -> StaleLedger:
@@ -166,7 +178,7 @@ def _replay(tx: LedgerTx, recovery: Recovery, start: BlockRef | None, epoch: int
     rescan, now = recovery.rescan, recovery.rescan.clock.now()
     tx.check_lease(FOLLOWER_LEASE, epoch)
     fresh, old_head = _fresh_lines(tx, recovery), tx.load_journal_head()
-    head = recovery.journal[-1].head if recovery.journal else JOURNAL_START
+    head = _head_of(recovery)
     given_up = give_up_unasked(tx, fresh, why=why, at=now)
     replay = Replay(tx, recovery.journal, fresh, recovery.network, recovery.policy, recovery.dice, now, why)
     skipped: list[str] = []
