@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import pytest
 
-from tests.unit.bench import POLICY, Bench
+from tests.by_hand import sign_by_hand
+from tests.unit.bench import ANCHOR, COIN_SATS, POLICY, SAFETY, SATS, Bench
+from tests.unit.fakes import customer_script
 from tests.unit.restored import Restored
-from tests.unit.test_fence_step import fence, with_a_past
+from tests.unit.test_fence_step import fence, lose_journal, with_a_past, words
+from tests.unit.test_reconcile_step import Desk
+from withdrawals.core.model import TxOut, TxView
+from withdrawals.core.tx import view_of
+from withdrawals.core.types import BatchId, OutPoint, Sats
 from withdrawals.errors import GateClosed, NotAllowed
+from withdrawals.steps.sign import Signing
 
 
 @pytest.fixture
@@ -63,3 +70,132 @@ def test_a_fence_that_was_begun_is_ended_by_a_longer_journal(bench: Bench) -> No
     assert restored.recover().batches == (batch_id,)
     restored.resume()
     assert restored.known(withdrawal).batch_id == batch_id
+
+
+# --------------------------------------------------------------------------------------------------------- two in a row
+
+
+def buried(restored: Restored, depth: int = ANCHOR) -> BatchId:
+    """A fence that is in a block, this deep."""
+    batch_id = fence(restored).batch_id
+    assert batch_id is not None
+    restored.bench.broadcast(batch_id)
+    restored.bench.mine(depth)
+    return batch_id
+
+
+@pytest.mark.covers("I12", "I1")
+def test_a_plan_descends_from_every_fence_that_stands(make_bench: Callable[..., Bench]) -> None:
+    """The second fences a deposit only: a payment took all that the first held, and a reorg may undo the first."""
+    bench = make_bench(policy=replace(POLICY, batch_payments_max=1))
+    bench.fund(COIN_SATS)
+    lost = bench.request()
+    restored = Restored.of(bench)
+    forgotten = bench.attempt(bench.signed()).raw
+    restored.restore()
+    lose_journal(restored)
+    first = buried(restored)
+    restored.resume()
+    bench.request(bench.newest_plan(first).outputs[0].sats - 400)
+    bench.sent()
+    bench.fund(COIN_SATS, depth=1)
+    buried(restored)
+    restored.resume()
+    restored.repeat(lost)
+    assert bench.plan().batch_id is None
+    bench.mine(SAFETY - 2 * ANCHOR - 2)
+    assert bench.plan().batch_id is None, "a reorg that is followed still reaches the first"
+    bench.mine()
+    assert bench.sent() is not None
+    bench.mine()
+    assert bench.paid(lost) == [SATS]
+    bench.node.sees(forgotten)
+    bench.mine()
+    assert bench.paid(lost) == [SATS]
+
+
+@pytest.mark.covers("I12")
+def test_a_fence_that_a_dearer_one_displaced_asks_for_nothing(bench: Bench) -> None:
+    """It will never be mined on this chain, and the dearer one spends its coins."""
+    restored = Restored.of(bench)
+    first = fence(restored)
+    bench.node.feerate = 10_000  # type: ignore[assignment] # sat/kvB
+    assert buried(restored) != first.batch_id
+    restored.resume()
+    bench.request()
+    assert bench.sign(bench.planned()).outcome is Signing.SIGNED
+
+
+# ------------------------------------------------------------------------------------------------------ swept by hand
+
+
+def sweep(desk: Desk, coins: Collection[OutPoint]) -> TxView:
+    """An operator's payment of these coins to cold storage, with nothing back, in a block."""
+    with desk.bench.ledger.read() as view:
+        sats = sum(coin.sats for coin in view.load_coins(coins).values())
+    out = TxOut(customer_script(999), Sats(sats - 5_000))
+    raw = sign_by_hand(desk.signer, desk.bench.ledger, coins, [out])
+    desk.bench.mine_exactly(raw)
+    return view_of(raw)
+
+
+@pytest.mark.covers("I12", "I1")
+def test_a_coin_swept_by_hand_before_the_fence_stops_all_until_the_sweep_is_deep(bench: Bench) -> None:
+    """The forgotten payment spends the swept coin: a reorg that undoes the sweep lets it be mined beside the fence."""
+    lost = bench.request()
+    restored = Restored.of(bench)
+    batch_id = bench.signed()
+    forgotten, coins = bench.attempt(batch_id).raw, bench.newest_plan(batch_id).prevouts
+    restored.restore()
+    lose_journal(restored)
+    desk = Desk(bench, bench.another_signer())
+    swept = sweep(desk, coins)
+    buried(restored)
+    desk.reconciles(swept)
+    restored.resume()
+    restored.repeat(lost)
+    assert bench.plan().batch_id is None
+    assert f"not_fenced: {swept.txid} took a coin" in words(bench)
+    assert bench.causes() == set()
+    bench.mine(SAFETY - ANCHOR - 1)
+    bench.sent()
+    bench.mine()
+    bench.node.sees(forgotten)
+    bench.mine()
+    assert bench.paid(lost) == [SATS]
+
+
+@pytest.mark.covers("I12", "I1")
+def test_a_wallet_swept_by_hand_is_fenced_by_waiting(make_bench: Callable[..., Bench]) -> None:
+    """No coin is left, so no fence is made; a deposit may pay when the sweep is deep."""
+    bench = make_bench(policy=replace(POLICY, batch_payments_max=1))
+    coins = bench.fund(COIN_SATS)
+    restored = Restored.of(bench)
+    desk = Desk(bench, bench.another_signer())
+    swept = sweep(desk, coins)
+    desk.reconciles(swept)
+    assert fence(restored).batch_id is None
+    restored.resume()
+    bench.fund(COIN_SATS)
+    bench.request()
+    assert bench.plan().batch_id is None
+    assert f"not_fenced: {swept.txid} took a coin" in words(bench)
+    bench.mine(SAFETY)
+    assert bench.sign(bench.planned()).outcome is Signing.SIGNED
+
+
+@pytest.mark.covers("I12")
+def test_a_sweep_whose_change_the_fence_spends_delays_nothing(bench: Bench) -> None:
+    """Whatever undoes it undoes the fence, and all that descends from it."""
+    restored = Restored.of(bench)
+    lose_journal(restored)
+    desk = Desk(bench, bench.another_signer())
+    with bench.ledger.read() as view:
+        coin = view.load_unspent_coins()[0].outpoint
+    swept = desk.spends([coin])
+    bench.mine_exactly(swept.raw)
+    desk.reconciles(swept)
+    buried(restored)
+    restored.resume()
+    bench.request()
+    assert bench.sign(bench.planned()).outcome is Signing.SIGNED

@@ -148,6 +148,7 @@ def _begin(tx: LedgerTx, fencing: Fencing, fees: FeeRule, *, who: str, why: str)
     tx.save_journal_head(fencing.journal_head)
     data: dict[str, object] = {"coins": [str(c.outpoint) for c in coins], "head": fencing.journal_head}
     if not coins:
+        data["height"] = 0 if tip is None else tip.height
         tx.append_event(NEEDLESS, at=now, who=who, why=why, data=data)
         return None
     batch_id = BatchId(f"b-{fencing.dice.hex(24)}")
