@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.fencing import descending, descends, fenceable
-from withdrawals.core.model import Batch, BatchState, Event, Plan, Spend
+from withdrawals.core.model import Batch, BatchState, Event, Plan, PlanState, Spend
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import depth_of
 from withdrawals.core.types import BatchId, Ntxid, OutPoint, parse_outpoint
@@ -35,6 +35,13 @@ class Fence:
     last: Plan
     missing: tuple[OutPoint, ...]
     depth: int
+    remembered: bool
+    """Whether this ledger knows which coins it had to spend. If only the keys' journal knew the fence, it does not."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether an answer of the signer was refused: then it is not sent, and can never be whole."""
+        return any(p.state is PlanState.REFUSED for p in self.batch.plans)
 
 
 def load_last_fence(view: LedgerView) -> Fence | None:
@@ -46,7 +53,8 @@ def load_last_fence(view: LedgerView) -> Fence | None:
 def _load(view: LedgerView, batch_id: BatchId, *, newest: bool) -> Fence:
     batch = known(view.load_batch(batch_id), f"{batch_id}: a fence is a batch")
     last = max((p for p in batch.plans if p.asked), key=lambda p: p.number)
-    return Fence(batch, last, _missing(view, batch) if newest else (), _depth(view, last))
+    told = _told_coins(view, batch)
+    return Fence(batch, last, _missing(view, batch, told) if newest else (), _depth(view, last), told is not None)
 
 
 def load_fence(view: LedgerView, policy: Policy) -> Fence | None:
@@ -74,11 +82,16 @@ def _displaced(view: LedgerView, fence: Fence) -> bool:
     return not fence.depth and (fence.batch.state is BatchState.CONFLICTED or any(s.ntxid not in own for s in spends))
 
 
-def _missing(view: LedgerView, batch: Batch) -> tuple[OutPoint, ...]:
-    """Coins that no transaction of it spends yet: its making was interrupted. What is spent since is out of reach."""
+def _told_coins(view: LedgerView, batch: Batch) -> set[OutPoint] | None:
+    """The coins that it was made to spend; None: the event that names them went with the ledger that made it."""
     told = [e.data for e in view.load_story(batch_id=batch.id) if e.kind == PLANNED]
     names = told[-1].get("coins") if told else None
-    wanted = {parse_outpoint(name) for name in names} if isinstance(names, list) else _older_coins(view, batch)
+    return {parse_outpoint(name) for name in names} if isinstance(names, list) else None
+
+
+def _missing(view: LedgerView, batch: Batch, told: set[OutPoint] | None) -> tuple[OutPoint, ...]:
+    """Coins that no transaction of it spends yet: its making was interrupted. What is spent since is out of reach."""
+    wanted = _older_coins(view, batch) if told is None else told
     open_now = wanted - {o for p in batch.plans for o in p.prevouts}
     return tuple(sorted(view.load_coins(open_now).keys() - view.load_spends(open_now).keys()))
 
@@ -187,9 +200,9 @@ def find_begun_fence(view: LedgerView) -> Event | None:
     return None if begun is None or begun.seq <= max(ended, default=0) else begun
 
 
-def unfinished_fence(view: LedgerView) -> str:
-    """Why a fence that was begun forbids to go on; empty: it does not."""
-    last = load_last_fence(view)
+def unfinished_fence(view: LedgerView, policy: Policy) -> str:
+    """Why a fence that was begun forbids to go on; empty: it does not. One that is buried asks for nothing any more."""
+    last = load_fence(view, policy)
     if find_begun_fence(view) is not None:
         return f"a fence was begun and is not made: {AGAIN}"
     return f"the fence {last.batch.id} does not spend all it must: {AGAIN}" if last and last.missing else ""

@@ -14,10 +14,11 @@ from tests.unit.fakes import customer_script
 from tests.unit.restored import Restored
 from tests.unit.test_fence_step import fence, lose_journal, with_a_past, words
 from tests.unit.test_reconcile_step import Desk
-from withdrawals.core.model import TxOut, TxView
+from withdrawals.core.model import BatchState, TxOut, TxView
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BatchId, OutPoint, Sats
-from withdrawals.errors import GateClosed, NotAllowed
+from withdrawals.errors import GateClosed, NotAllowed, SignerUnavailable
+from withdrawals.fences import load_last_fence, unfinished_fence
 from withdrawals.steps.sign import Signing
 
 
@@ -126,6 +127,26 @@ def test_a_fence_that_a_dearer_one_displaced_asks_for_nothing(bench: Bench) -> N
     assert bench.sign(bench.planned()).outcome is Signing.SIGNED
 
 
+@pytest.mark.covers("I12", "I2")
+def test_a_plan_that_does_not_descend_from_the_fence_is_never_shown_to_a_signer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a planner thought: its plan is asked again, and withdrawn."""
+    restored = Restored.of(bench)
+    lose_journal(restored)
+    buried(restored)
+    restored.resume()
+    bench.fund(10 * COIN_SATS)
+    bench.request(5 * COIN_SATS)
+    with monkeypatch.context() as careless:
+        careless.setattr("withdrawals.steps.plan.load_fenced", lambda *_: None)
+        careless.setattr("withdrawals.steps.plan.fence_objections", lambda *_: ())
+        batch_id = bench.planned()
+    signed = bench.sign(batch_id)
+    assert signed.outcome is Signing.WITHDRAWN
+    assert "not_fenced" in signed.why
+
+
 # ------------------------------------------------------------------------------------------------------ swept by hand
 
 
@@ -199,3 +220,63 @@ def test_a_sweep_whose_change_the_fence_spends_delays_nothing(bench: Bench) -> N
     restored.resume()
     bench.request()
     assert bench.sign(bench.planned()).outcome is Signing.SIGNED
+
+
+# ------------------------------------------------------------------------------------------- refused, replayed, buried
+
+
+@pytest.mark.covers("I12", "CE9")
+def test_a_fence_whose_answer_was_refused_is_made_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused is never sent, so it is on no way."""
+    restored = Restored.of(bench)
+    lose_journal(restored)
+    with monkeypatch.context() as lint:
+        lint.setattr("withdrawals.steps.sign._problems_of", lambda *_: "sighash: input 0 is signed ANYONECANPAY")
+        with pytest.raises(SignerUnavailable, match="ANYONECANPAY"):
+            restored.fence()
+    again = fence(restored)
+    assert again.made
+    assert again.batch_id is not None
+    bench.broadcast(again.batch_id)
+    bench.mine(POLICY.final_depth)
+    assert bench.batch_state(again.batch_id) is BatchState.FINAL
+    restored.resume()
+
+
+def replayed(bench: Bench) -> tuple[Restored, BatchId, OutPoint]:
+    """A fence that only the journal remembers, in no mempool, and a deposit that came after it."""
+    backup = Restored.of(bench)
+    made = fence(backup)
+    assert made.batch_id is not None
+    bench.node.forgets()
+    (later,) = bench.fund()
+    return backup, made.batch_id, later
+
+
+@pytest.mark.covers("I12")
+def test_a_fence_that_only_the_journal_remembers_is_not_extended(bench: Bench) -> None:
+    """It is made anew in one piece: nobody knows which coins the old one had to spend."""
+    backup, first, later = replayed(bench)
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    again = fence(backup)
+    assert (again.made, again.batch_id != first) == (True, True)
+    assert again.batch_id is not None
+    assert later in bench.newest_plan(again.batch_id).prevouts
+    assert len(bench.batch(first).plans) == 1
+
+
+@pytest.mark.covers("I12")
+def test_a_buried_fence_that_only_the_journal_remembers_forbids_nothing(bench: Bench) -> None:
+    """Coins that it did not spend are of no account when no followed reorg reaches it."""
+    backup, first, _ = replayed(bench)
+    bench.broadcast(first)
+    bench.mine(SAFETY)
+    backup.restore()
+    bench.follow()
+    backup.recover()
+    with bench.ledger.read() as view:
+        assert load_last_fence(view).missing  # type: ignore[union-attr]
+        assert unfinished_fence(view, bench.policy) == ""
+    backup.resume()

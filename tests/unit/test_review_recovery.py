@@ -185,7 +185,7 @@ def test_a_fence_that_only_the_journal_remembers_must_spend_every_older_coin(des
     with bench.ledger.read() as view:
         fence = load_last_fence(view)
         assert fence is not None
-        assert (fence.missing, unfinished_fence(view)) == ((), "")
+        assert (fence.missing, unfinished_fence(view, bench.policy)) == ((), "")
 
 
 # ------------------------------------------------------------------------------------------- reconcile, then recover

@@ -103,9 +103,13 @@ def fence(fencing: Fencing, *, who: str, why: str) -> Fenced:
 
 
 def _going_on(view: LedgerView, coins: Sequence[Coin]) -> BatchId | None:
-    """The last fence, if it is on its way and spends, or is still to spend, every coin that there is."""
+    """The last fence, if it is on its way and spends, or is still to spend, every coin that there is.
+
+    Not one with a refused answer, for that is never sent; and one that only the journal remembers is not extended: it
+    may be older than a coin that it would be extended by.
+    """
     last = load_last_fence(view)
-    if last is None or last.batch.state not in _ON_ITS_WAY:
+    if last is None or last.batch.state not in _ON_ITS_WAY or last.refused or (last.missing and not last.remembered):
         return None
     covered = {o for p in last.batch.plans for o in p.prevouts} | set(last.missing)
     return last.batch.id if {c.outpoint for c in coins} <= covered else None

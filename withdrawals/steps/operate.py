@@ -6,6 +6,7 @@ from typing import Final
 
 from withdrawals.core.chain import Reorged
 from withdrawals.core.model import BreakerCause
+from withdrawals.core.policy import Policy
 from withdrawals.errors import NotAllowed
 from withdrawals.fences import unfinished_fence
 from withdrawals.forks import ACCEPTED, find_deep_fork
@@ -35,7 +36,7 @@ def resume(ledger: Ledger, world: World, *, who: str, why: str) -> tuple[Breaker
     world.judge()
     with ledger.begin() as tx:
         causes = tx.load_breaker()
-        open_still = _not_mended(tx, causes)
+        open_still = _not_mended(tx, causes, world.policy)
         if open_still:
             raise NotAllowed(f"resume: still so: {'; '.join(open_still)}")
         now = world.clock.now()
@@ -76,12 +77,12 @@ def accept_reorg(ledger: Ledger, world: World, *, who: str, why: str) -> Reorged
     return reorged
 
 
-def _not_mended(view: LedgerView, causes: tuple[BreakerCause, ...]) -> list[str]:
+def _not_mended(view: LedgerView, causes: tuple[BreakerCause, ...], policy: Policy) -> list[str]:
     problems = [f"{s.prevout} was spent by {s.txid}, unexplained" for s in view.load_unexplained_spends()]
     gate = view.load_gate()
     problems += [reason for reason in (gate.reasons if gate else ()) if reason.startswith("unexplained_mempool_spend")]
     open_words = {c.cause for c in causes}
     if open_words & UNEXPLAINED and gate is not None and any(r.startswith("node_unavailable") for r in gate.reasons):
         problems.append("the node cannot be asked whether the spend is still there")
-    unfinished = unfinished_fence(view)
+    unfinished = unfinished_fence(view, policy)
     return [*problems, unfinished] if unfinished else problems
