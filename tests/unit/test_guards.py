@@ -403,6 +403,57 @@ GUARDS: tuple[Guard, ...] = (
         without.unknown_lines_adopted,
         "test_sign_step.py::test_a_restored_ledger_opens_the_breaker_and_signs_nothing",
     ),
+    Guard(
+        "I12",
+        "a plan's descent from the fence, asked again before its signature",
+        swap(f"{_STEPS}.sign.fence_objections", answer(())),
+        "test_review_fence.py::test_a_plan_that_does_not_descend_from_the_fence_is_never_shown_to_a_signer",
+    ),
+    Guard(
+        "I12",
+        "nothing is refunded before the fence is final",
+        swap(f"{_STEPS}.request.load_last_fence", answer(None)),
+        "test_fence_step.py::test_nothing_is_refunded_before_the_fence_is_final",
+    ),
+    Guard(
+        "I12",
+        "the fence spends the coins that only the node knows",
+        swap("withdrawals.rescan.Rescan.meet_forgotten", answer(0)),
+        "test_fence_step.py::test_a_coin_that_the_restored_ledger_never_heard_of_is_in_the_fence",
+    ),
+    Guard(
+        "I12",
+        "until it is buried a fence is in force",
+        together(
+            swap("withdrawals.fences.load_fence", answer(None)),
+            swap("withdrawals.fences.load_standing_fences", answer(())),
+        ),
+        "test_fence_step.py::test_until_the_fence_is_buried_every_plan_descends_from_it",
+    ),
+    Guard(
+        "I12",
+        "recovery holds what the exchange has not repeated",
+        swap(f"{_STEPS}.recover.hold_unpaid", answer(())),
+        "test_recover_step.py::test_yesterdays_ledger_over_todays_pays_everybody_once_and_the_cancelled_one_never",
+    ),
+    Guard(
+        "I12",
+        "an earlier fence that stands counts too",
+        swap("withdrawals.fences._displaced", answer(True)),  # noqa: FBT003 -- what every earlier one then is
+        "test_review_fence.py::test_a_plan_descends_from_every_fence_that_stands",
+    ),
+    Guard(
+        "I12",
+        "what was swept past the fence is waited for",
+        swap("withdrawals.fences.load_bypasses", answer(())),
+        "test_review_fence.py::test_a_coin_swept_by_hand_before_the_fence_stops_all_until_the_sweep_is_deep",
+    ),
+    Guard(
+        "I12",
+        "a fence that was begun outlasts the journal that there was",
+        swap(f"{_STEPS}.recover.find_begun_fence", answer(None)),
+        "test_review_fence.py::test_a_fence_that_was_begun_is_not_ended_by_the_journal_that_there_was",
+    ),
     # -------------------------------------------------------------------------------------------------- I13: the anchor
     Guard(
         "I13",
