@@ -193,7 +193,7 @@ class Processor:
         operate.pause(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
 
     def resume(self, *, reason: str, who: str | None = None) -> tuple[BreakerCause, ...]:
-        """End a pause and close the breaker; refuses while a spend is unexplained or a batch conflicted."""
+        """End a pause and close the breaker; refuses while a spend is unexplained or a fence unfinished."""
         return operate.resume(self._parts.ledger, self._parts.world, who=parse_who(who), why=reason)
 
     def accept_reorg(self, *, reason: str, who: str | None = None) -> Reorged:
