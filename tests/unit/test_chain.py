@@ -113,10 +113,25 @@ def test_the_verdict_is_what_the_chains_are(data: st.DataObject, safety_depth: i
         assert found.depth <= depth
 
 
-def test_stored_headers_with_a_gap_stop_us() -> None:
+def test_without_a_birthday_we_look_down_to_genesis() -> None:
+    """Block 0 is where headers begin unless something else is said."""
+    chains = Chains(tip=1, fork=0, node_tip=1)
+    above, genesis = (Look(chains.ours(height), chains.theirs(height)) for height in (1, 0))
+    assert compare([above], 1, POLICY) == Deeper(0)
+    assert compare([above, genesis], 1, POLICY) == Reorged(BlockRef(0, block_hash("a", 0)), 1)
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        pytest.param(Header(98, block_hash("a", 98), block_hash("a", 97), 0), id="a height is missing"),
+        pytest.param(Header(99, block_hash("c", 99), block_hash("a", 98), 0), id="the parent is another block"),
+        pytest.param(Header(98, block_hash("a", 99), block_hash("a", 97), 0), id="the parent is at another height"),
+    ],
+)
+def test_stored_headers_that_are_not_linked_stop_us(below: Header) -> None:
     """A ledger whose headers are not a chain proves nothing about forks."""
-    chains = Chains(tip=100, fork=90, node_tip=100)
-    looks = [Look(chains.ours(100), chains.theirs(100)), Look(chains.ours(98), chains.theirs(98))]
+    looks = [Look(Chains(tip=100, fork=90, node_tip=100).ours(100), block_hash("b", 100)), Look(below, below.hash)]
     with pytest.raises(InvariantBroken, match="not linked"):
         compare(looks, 100, POLICY)
 

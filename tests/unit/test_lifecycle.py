@@ -13,6 +13,7 @@ from withdrawals.core import lifecycle
 from withdrawals.core.lifecycle import (
     BATCH,
     BATCH_FACTS,
+    GIVEN_UP,
     WITHDRAWAL,
     WITHDRAWAL_FACTS,
     BatchEvent,
@@ -43,6 +44,7 @@ def test_every_withdrawal_state_answers_every_event(state: WithdrawalState, even
     with pytest.raises(NotAllowed) as refused:
         advance_withdrawal(state, event)
     words = str(refused.value)
+    assert words.startswith("withdrawal: ")
     assert f"{event} is not allowed in state {state}" in words
     assert all(possible in words for possible in WITHDRAWAL[state])
 
@@ -56,6 +58,7 @@ def test_every_batch_state_answers_every_event(state: BatchState, event: BatchEv
     with pytest.raises(NotAllowed) as refused:
         advance_batch(state, event)
     words = str(refused.value)
+    assert words.startswith("batch: ")
     assert f"{event} is not allowed in state {state}" in words
     assert all(possible in words for possible in BATCH[state])
 
@@ -67,6 +70,11 @@ def test_terminal_are_only_cancelled_rejected_and_abandoned() -> None:
     assert {s for s, events in BATCH.items() if not events} == {B.ABANDONED}
     assert set(WITHDRAWAL) == set(WithdrawalState)
     assert set(BATCH) == set(BatchState)
+
+
+def test_nothing_is_owed_to_whoever_was_cancelled_or_rejected() -> None:
+    """Given up are exactly the states that a withdrawal never leaves: a payment may still follow in any other."""
+    assert {s for s, events in WITHDRAWAL.items() if not events} == GIVEN_UP
 
 
 def test_every_event_is_used_and_every_state_can_be_reached() -> None:
@@ -185,7 +193,7 @@ def test_a_computed_withdrawal_state_may_jump_from_any_to_any(deed: WithdrawalSt
 )
 def test_a_computation_that_no_fact_explains_stops_us(old: WithdrawalState, new: WithdrawalState) -> None:
     """Deeds of ours are never the outcome of a computation from facts."""
-    with pytest.raises(InvariantBroken, match=f"from {old} to {new}"):
+    with pytest.raises(InvariantBroken, match=f"^withdrawal: .* from {old} to {new}"):
         move_withdrawal(old, new)
 
 
@@ -195,7 +203,7 @@ def test_a_computation_that_no_fact_explains_stops_us(old: WithdrawalState, new:
 )
 def test_a_computed_batch_state_that_no_fact_explains_stops_us(old: BatchState, new: BatchState) -> None:
     """Deeds of ours are never the outcome of a computation from facts."""
-    with pytest.raises(InvariantBroken, match=f"from {old} to {new}"):
+    with pytest.raises(InvariantBroken, match=f"^batch: .* from {old} to {new}"):
         move_batch(old, new)
 
 
@@ -237,7 +245,7 @@ def test_a_batch_whose_plan_was_asked_is_never_abandoned(state: BatchState, plan
     """Not even where its state says planned: the plans decide, answered, refused or not."""
     queued = [request(1, 50_000)]
     batch = batch_of(queued, planned(queued, [coin(1, 10**6)]), state=state, plan_state=plan_state)
-    with pytest.raises(NotAllowed, match="signed for ever"):
+    with pytest.raises(NotAllowed, match="plan 1 was shown to a signer and counts as signed for ever"):
         check_abandon(batch)
 
 

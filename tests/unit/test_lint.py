@@ -9,6 +9,7 @@ from pathlib import Path
 
 import coincurve
 import pytest
+from coincurve.utils import GROUP_ORDER_INT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from withdrawals.core.types import BatchId, Feerate, OutPoint, Sats, ScriptKind,
 from withdrawals.errors import InvariantBroken
 
 CLASSES = json.loads((Path(__file__).parent / "data" / "malleability-classes.json").read_text())
-ORDER = 2 * HALF_ORDER + 1
+ORDER = GROUP_ORDER_INT
 
 # ------------------------------------------------------------------------------------- plans for recorded transactions
 
@@ -231,6 +232,12 @@ def test_an_explicit_all_on_taproot_is_fit_to_send() -> None:
     assert lint(raw, plan_for(raw, [SCRIPTS["p2tr"]])) == ()
 
 
+def test_a_schnorr_signature_may_begin_with_the_tag_of_an_annex() -> None:
+    """One signature in 256 does; an annex is only ever the last of two items or more (BIP341)."""
+    raw = signed_with(tx.InputSignature(witness=(b"\x50" * 64,)))
+    assert lint(raw, plan_for(raw, [SCRIPTS["p2tr"]])) == ()
+
+
 @pytest.mark.parametrize(
     ("kind", "signature", "expected"),
     [
@@ -271,6 +278,8 @@ def test_an_explicit_all_on_taproot_is_fit_to_send() -> None:
         ("p2tr", tx.InputSignature(witness=(b"\x05" * 64 + b"\x83",)), {Code.SIGHASH_NOT_ALL}),
         ("p2tr", tx.InputSignature(witness=(b"\x05" * 64, b"\x50")), {Code.ANNEX}),
         ("p2tr", tx.InputSignature(witness=(b"\x05" * 64, b"")), {Code.WITNESS_SHAPE}),
+        ("p2tr", tx.InputSignature(witness=(b"\x05" * 64, b"\xc0" * 33, b"\x50")), {Code.ANNEX}),
+        ("p2tr", tx.InputSignature(witness=(b"\x05" * 64, b"\x50", b"\xc0" * 33)), {Code.WITNESS_SHAPE}),
         ("p2tr", tx.InputSignature(b"\x51", (b"\x05" * 64,)), {Code.SCRIPTSIG_NOT_EMPTY}),
         ("p2wsh", tx.InputSignature(witness=(GOOD, PUBKEY)), {Code.KIND_NOT_SIGNED_HERE}),
     ],
@@ -301,6 +310,7 @@ def test_every_other_form_is_refused(kind: str, signature: tx.InputSignature, ex
         pytest.param(lambda _d: bytes.fromhex("3006020100020181"), id="S negative"),
         pytest.param(lambda _d: bytes.fromhex("3005020101020" + "0"), id="S empty"),
         pytest.param(lambda _d: bytes.fromhex("30080203000101020101"), id="R padded, short"),
+        pytest.param(lambda _d: bytes.fromhex("300702020001020101"), id="R padded to two bytes"),
         pytest.param(lambda _d: b"", id="nothing"),
         pytest.param(lambda _d: b"\x30", id="one byte"),
         pytest.param(lambda _d: b"\x30" * 200, id="too long"),
@@ -313,6 +323,16 @@ def test_der_in_any_other_spelling_is_not_strict(spelling: Callable[[bytes], byt
     raw = signed_with(tx.InputSignature(witness=(spelling(DER) + b"\x01", PUBKEY)))
     assert codes(lint(raw, plan_for(raw, [REDEEM]))) == {Code.DER_NOT_STRICT}
     assert not sighash_all_everywhere(raw, [REDEEM])
+
+
+def test_half_the_order_is_the_highest_low_s() -> None:
+    """BIP146 draws the line there: half of an odd number, rounded down, and one more."""
+    found = []
+    for s in (ORDER // 2, ORDER // 2 + 1):
+        raw = signed_with(tx.InputSignature(witness=(der(1, s) + b"\x01", PUBKEY)))
+        found.append(codes(lint(raw, plan_for(raw, [REDEEM]))))
+    assert found == [set(), {Code.HIGH_S}]
+    assert ORDER // 2 == HALF_ORDER
 
 
 @given(st.integers(1, ORDER - 1), st.integers(1, ORDER - 1))
@@ -363,9 +383,17 @@ def test_garbage_is_malformed_and_never_raises(garbage: bytes) -> None:
 
 
 def test_a_second_spelling_of_the_bytes_is_malformed() -> None:
-    """A trailing byte is no part of a transaction, and no node decodes it."""
+    """A trailing byte is no part of a transaction, and no node decodes it; the finding says what was read."""
     raw = signed_with(FIT["p2wpkh"])
-    assert codes(lint(raw + b"\0", plan_for(raw, [REDEEM]))) == {Code.MALFORMED}
+    with pytest.raises(tx.MalformedTransaction) as unread:
+        tx.parts_of(raw + b"\0")
+    (finding,) = lint(raw + b"\0", plan_for(raw, [REDEEM]))
+    assert str(finding) == f"malformed: {unread.value}"
+
+
+def test_the_codes_are_stable_words() -> None:
+    """The ledger keeps them in the reason for which bytes were refused, for ever: each is its name in small letters."""
+    assert [code.value for code in Code] == [code.name.lower() for code in Code]
 
 
 def test_an_answer_to_another_plan_is_refused() -> None:
