@@ -53,8 +53,8 @@ bench: venv  ## measure the real code against something known in the same run: S
 model: venv  ## every story of small worlds, the real core deciding (minutes): RUN=B3, SECONDS=60 for each
 	@$(BIN)/python -m tests.model $(if $(RUN),--run $(RUN)) $(if $(SECONDS),--seconds $(SECONDS))
 
-soak: venv  ## load for minutes while processes, servers and chain fail at random, then a verdict: MINUTES=5, SEED=1
-	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(VERBOSE),--verbose)
+soak: venv  ## load for minutes while processes, servers and chain fail at random, then a verdict: MINUTES=5, SEED=1, KILLS=200 a minute
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(VERBOSE),--verbose)
 
 lint: venv  ## check style, types and the import contracts
 	@$(BIN)/ruff check

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from regtest.process import Child
@@ -21,23 +23,38 @@ _STARTED = re.compile(r"INFO +withdrawals\.run: (.+) runs as pid (\d+)")
 class Running:
     """One supervisor and the processes that it keeps alive."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, program: Sequence[str] = ()) -> None:
+        """`program`: what to start instead of `withdrawals run`; it starts the same roles and says so alike."""
         self.world = world
+        self._program = program
         self._number = 0
+        self._told: dict[str, int] = {}
+        self._read_to = 0
+        self._reading = threading.Lock()
         self.supervisor = self._spawn()
 
     def start_again(self) -> None:
         """A new supervisor, as an init system starts one."""
-        self.supervisor = self._spawn()
+        with self._reading:
+            self.supervisor = self._spawn()
+            self._told, self._read_to = {}, 0
 
     def _spawn(self) -> Child:
         self._number += 1
-        return self.world.spawn("run", name=f"run{self._number}")
+        name = f"run{self._number}"
+        return (
+            self.world.spawn_program(self._program, name=name) if self._program else self.world.spawn("run", name=name)
+        )
 
     def pids(self) -> dict[str, int]:
         """The latest process of each role that this supervisor started."""
-        told = self.supervisor.output_path.read_text(encoding="utf-8", errors="replace")
-        return {role: int(pid) for role, pid in _STARTED.findall(told)}
+        with self._reading, self.supervisor.output_path.open("rb") as output:
+            output.seek(self._read_to)
+            new = output.read()
+            whole = new[: new.rfind(b"\n") + 1]  # the rest of a line comes with the next look
+            self._read_to += len(whole)
+            self._told |= {role: int(pid) for role, pid in _STARTED.findall(whole.decode(errors="replace"))}
+            return dict(self._told)
 
     def wait_born(self) -> None:
         """Wait until every role has a process, which is then still loading its program."""

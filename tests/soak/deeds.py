@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+import redis
 
 from regtest.malleate import MALLEATORS, CannotMalleate, fetch_prevouts
 from regtest.malleate.prevouts import PrevoutUnknown
 from regtest.process import Child
 from regtest.rpc import RpcError
-from tests.functional.running import ROLES
 from tests.functional.world import state_of_process
+from tests.soak.killer import Killer, NothingToDo, Undo, send
+from tests.soak.kills import FOLLOW, WORKERS
 from tests.soak.load import Load
 from tests.soak.schedule import Deed
 from tests.soak.stage import Stage
 from withdrawals.errors import NotAllowed, WorldError
 
-Undo = Callable[[], None]
 REORG_DEPTH_MAX: Final = 5
 """Less than `final`: nothing that was called final may be taken back."""
-_ROLE_OF: Final = dict(zip(("plan", "sign", "follow", "sweep"), ROLES, strict=True))
 _TWINS: Final = ("T01", "T02b", "T11", "W01")
 _STOPPED: Final = "T"
-
-
-class NothingToDo(Exception):
-    """The deed finds nothing that it could be done to now."""
 
 
 class Deeds:
     """Does what the schedule says. A lasting deed hands back what undoes it."""
 
-    def __init__(self, stage: Stage, load: Load) -> None:
-        self._stage, self._load = stage, load
+    def __init__(self, stage: Stage, load: Load, killer: Killer) -> None:
+        self._stage, self._load, self._killer = stage, load, killer
         self._stand_in: Child | None = None
         self._outsiders = 0
 
@@ -46,11 +42,10 @@ class Deeds:
         """Raises `NothingToDo`."""
         dice = random.Random(deed.number)
         verb, _, object_ = deed.kind.partition("_")
-        if verb in {"kill", "stop"} and object_ in _ROLE_OF:
-            pid = self._pid_of(_ROLE_OF[object_])
-            if verb == "stop":
-                return self._stop(pid, object_, deed.for_s)
-            _signal(pid, signal.SIGKILL)
+        if verb == "stop":
+            return self._stop(self._killer.pid_of(object_), object_, deed.for_s)
+        if verb == "kill" and object_ in WORKERS:
+            self._killer.worker(object_)
             return None
         if hasattr(self._load, deed.kind):
             getattr(self._load, deed.kind)(dice)
@@ -66,19 +61,11 @@ class Deeds:
 
     # ------------------------------------------------------------------------------------------------------ processes
 
-    def _pid_of(self, role: str) -> int:
-        """A process that runs and is our supervisor's child: a pid that was given to somebody else is let alone."""
-        running = self._stage.running
-        pid = running.pids().get(role)
-        if pid is None or _parent_of(pid) != running.supervisor.pid or state_of_process(pid) == "Z":
-            raise NothingToDo
-        return pid
-
     def _stop(self, pid: int, role: str, for_s: float) -> Undo:
         if state_of_process(pid) == _STOPPED:
             raise NothingToDo
-        _signal(pid, signal.SIGSTOP)
-        if role == "follow":
+        send(pid, signal.SIGSTOP)
+        if role == FOLLOW:
             self.end_stand_in()
             self._outsiders += 1
             self._stand_in = self._stage.world.spawn("follow", name=f"stand-in{self._outsiders}")
@@ -94,62 +81,58 @@ class Deeds:
         return timer.join
 
     def _kill_all(self, _dice: random.Random) -> None:
-        self._stage.running.kill_all()
-        self._stage.running.start_again()
+        self._killer.everything()
 
     # -------------------------------------------------------------------------------------------------------- servers
 
     def _flush_redis(self, _dice: random.Random) -> None:
-        if not self._stage.redis.alive:
-            raise NothingToDo
         client = self._stage.redis.client()
-        client.flushall()
-        client.close()
+        try:
+            client.flushall()
+        except redis.RedisError as gone:
+            raise NothingToDo from gone
+        finally:
+            client.close()
 
     def _kill_redis(self, _dice: random.Random) -> Undo:
-        redis = self._stage.redis
-        if not redis.alive:
-            raise NothingToDo
-        redis.kill9()
-        return redis.start
+        return self._killer.redis(forget=False)
 
-    def _kill_redis_and_data(self, dice: random.Random) -> Undo:
-        start = self._kill_redis(dice)
-        shutil.rmtree(self._stage.redis.directory / "appendonlydir")
-        return start
+    def _kill_redis_and_data(self, _dice: random.Random) -> Undo:
+        return self._killer.redis(forget=True)
 
     def _kill_node(self, _dice: random.Random) -> Undo:
-        node = self._stage.network.node
-        self._require_node()
-        # Makes the node write its chain. Else it could come back without any block of the last hour: that is a reorg
-        # deeper than any is here, and another story.
-        node.rpc.gettxoutsetinfo("none")
-        node.kill9()
-        return node.start
+        return self._killer.node()
 
-    def _require_node(self) -> None:
-        if not self._stage.network.node.alive:
-            raise NothingToDo
+    @contextmanager
+    def _node(self) -> Iterator[None]:
+        """A node that runs, and goes on running while the block does."""
+        with self._stage.node_held:
+            if not self._stage.network.node.alive:
+                raise NothingToDo
+            yield
 
     # ---------------------------------------------------------------------------------------------------------- chain
 
     def _mine(self, dice: random.Random) -> None:
-        self._require_node()
-        self._stage.network.mine(dice.choice((1, 1, 1, 2, 3)))
+        with self._node():
+            self._stage.network.mine(dice.choice((1, 1, 1, 2, 3)))
 
     def _reorg(self, dice: random.Random) -> None:
-        self._require_node()
-        self._stage.network.reorg(dice.randint(1, REORG_DEPTH_MAX))
+        with self._node():
+            self._stage.network.reorg(dice.randint(1, REORG_DEPTH_MAX))
 
     def _reorg_to_empty(self, dice: random.Random) -> None:
         """What was in blocks is in none of the new ones."""
-        self._require_node()
-        self._stage.network.reorg(dice.randint(1, REORG_DEPTH_MAX), transactions=[])
+        with self._node():
+            self._stage.network.reorg(dice.randint(1, REORG_DEPTH_MAX), transactions=[])
 
     def _twin(self, dice: random.Random) -> None:
         """A block with another encoding of what we signed for a payment under way, be it replaced since."""
-        self._require_node()
         signed = self._signed(dice)
+        with self._node():
+            self._mine_a_twin(signed, dice)
+
+    def _mine_a_twin(self, signed: bytes, dice: random.Random) -> None:
         rpc = self._stage.network.rpc
         for class_id in dice.sample(_TWINS, len(_TWINS)):
             try:
@@ -162,7 +145,6 @@ class Deeds:
         raise NothingToDo
 
     def _bump(self, dice: random.Random) -> None:
-        self._require_node()
         try:
             self._stage.world.processor.bump(self._under_way(dice), reason="a customer is in a hurry")
         except (NotAllowed, WorldError) as refused:
@@ -179,15 +161,3 @@ class Deeds:
         if not attempts:
             raise NothingToDo
         return dice.choice(attempts).raw
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError as gone:
-        raise NothingToDo from gone
-
-
-def _parent_of(pid: int) -> int | None:
-    told = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return int(told) if told.strip() else None

@@ -20,22 +20,54 @@ class Owed:
     sats: int
 
 
-def judge(world: World, owed: Mapping[str, Owed], cancelled: Collection[str]) -> list[str]:
-    """Every violation, in words; empty: each was paid exactly once, the cancelled never, and the books agree."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`paid_twice`: outputs to a customer that the chain holds and nobody owes; `lost`: owed ones that it lacks."""
+
+    paid_twice: int
+    lost: int
+    violations: tuple[str, ...]
+    """In words; empty: each was paid exactly once, the cancelled never, and the books agree."""
+
+
+def judge(world: World, owed: Mapping[str, Owed], cancelled: Collection[str]) -> Judgement:
+    """What whole blocks say that was paid, and what the processor says of itself."""
     on_chain = payments_by_script(world.rpc, world.birthday)
     amounts = {script: [payment.sats for payment in payments] for script, payments in on_chain.items()}
-    return [
-        *wrongly_paid(owed.values(), cancelled, amounts),
+    differences = list(differences_of(owed.values(), cancelled, amounts))
+    violations = (
+        *(words for difference in differences for words in difference.words()),
         *_wrong_states(world, owed, cancelled),
         *(f"audit: {finding}" for finding in world.processor.audit().findings),
         *(f"status: {words}" for words in world.processor.status().attention),
-    ]
+    )
+    return Judgement(
+        sum(d.surplus.total() for d in differences), sum(d.missing.total() for d in differences), violations
+    )
 
 
-def wrongly_paid(
-    owed: Iterable[Owed], cancelled: Collection[str], amounts: Mapping[str, Iterable[int]]
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Difference:
     """Where the amounts that the chain paid to a script, each as often as it did, are not those that are owed to it."""
+
+    script: str
+    request_ids: tuple[str, ...]
+    missing: Counter[int]
+    surplus: Counter[int]
+
+    def words(self) -> Iterator[str]:
+        """For people: one sentence for what is missing, one for what is too much."""
+        names = ", ".join(self.request_ids)
+        if self.missing:
+            yield f"chain: {_words(self.missing)} never paid to {self.script} ({names})"
+        if self.surplus:
+            yield f"chain: {_words(self.surplus)} paid though not owed to {self.script} ({names})"
+
+
+def differences_of(
+    owed: Iterable[Owed], cancelled: Collection[str], amounts: Mapping[str, Iterable[int]]
+) -> Iterator[Difference]:
+    """Nothing where each is paid exactly once, and the cancelled never."""
     due: dict[str, Counter[int]] = defaultdict(Counter)
     who: dict[str, list[str]] = defaultdict(list)
     for one in owed:
@@ -43,10 +75,8 @@ def wrongly_paid(
         due[one.script_hex].update([] if one.request_id in cancelled else [one.sats])
     for script, names in who.items():
         paid = Counter(amounts.get(script, ()))
-        if missing := due[script] - paid:
-            yield f"chain: {_words(missing)} never paid to {script} ({', '.join(names)})"
-        if surplus := paid - due[script]:
-            yield f"chain: {_words(surplus)} paid though not owed to {script} ({', '.join(names)})"
+        if paid != due[script]:
+            yield Difference(script, tuple(names), due[script] - paid, paid - due[script])
 
 
 def _words(amounts: Counter[int]) -> str:

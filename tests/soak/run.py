@@ -6,24 +6,32 @@ import heapq
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
 from regtest.waiting import WaitTimeout, wait_for
 from tests.functional.world import FINAL_DEPTH
-from tests.soak.deeds import Deeds, NothingToDo, Undo
+from tests.soak.deeds import Deeds
 from tests.soak.judge import judge, states_of
+from tests.soak.killer import Killer, NothingToDo, Undo
+from tests.soak.kills import Kills, quantile_s
 from tests.soak.load import Load
-from tests.soak.schedule import KILLS, Deed, deeds_of
+from tests.soak.schedule import CALM, EVERY_S, Deed, deeds_of
 from tests.soak.stage import COINS, Stage, set_stage
+from tests.soak.storm import storm
 from withdrawals.errors import NotAllowed, WorldError
 
 ROUND_S: Final = 60.0
+STORM_ROUND_S: Final = 120.0
+"""Each rest costs as long as a hundred kills."""
 DRAIN_S: Final = 90.0
-"""Within this time after the last fault everybody's payment is final."""
-REST_S: Final = 20.0
+"""So long after the last fault nothing may stand still before everybody's payment is final."""
+DRAIN_MAX_S: Final = 900.0
+"""However slow the machine is."""
+REST_S: Final = 60.0
 """Within this time after the last block the status has nothing to say."""
 IDLE_S: Final = 1.5
 """So long the workers are left alone to plan and sign before blocks come without a payment to mine."""
@@ -37,11 +45,16 @@ class Outcome:
 
     seed: int
     minutes: float
+    kills: Counter[str] = field(default_factory=Counter)
+    recoveries_s: dict[str, list[float]] = field(default_factory=dict)
     requests: int = 0
     paid: int = 0
     cancelled: int = 0
+    paid_twice: int = 0
+    lost: int = 0
     approvals: int = 0
     blocks: int = 0
+    faults_s: float = 0.0
     done: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
@@ -52,8 +65,15 @@ class Outcome:
             "seed": self.seed,
             "requests": self.requests,
             "paid": self.paid,
+            "paid_twice": self.paid_twice,
+            "lost": self.lost,
             "cancelled": self.cancelled,
-            "kills": {kind: self.done[kind] for kind in KILLS},
+            "kills": self.kills.total(),
+            "kills_per_minute": round(60 * self.kills.total() / self.faults_s) if self.faults_s else 0,
+            "kills_by_role": dict(sorted(self.kills.items())),
+            "recovery_s": {role: _spread(times) for role, times in sorted(self.recoveries_s.items())},
+            "freezes": self.done["stop_follow"] + self.done["stop_sign"],
+            "flushes": self.done["flush_redis"],
             "reorgs": self.done["reorg"] + self.done["reorg_to_empty"],
             "twins_mined": {k.removeprefix("twin_"): n for k, n in sorted(self.done.items()) if k.startswith("twin_")},
             "bumps": self.done["bump"],
@@ -65,29 +85,60 @@ class Outcome:
         }
 
 
-def soak(seed: int, minutes: float, say: Say) -> Outcome:
-    """Faults for so many minutes in all, a minute at a time; rest and judgement come on top of it."""
+def soak(seed: int, minutes: float, say: Say, *, kills_per_minute: float = 0.0) -> Outcome:
+    """Faults for so many minutes in all, a round at a time; rest and judgement come on top of it.
+
+    `kills_per_minute`: 0 for kills and freezes by schedule, or a storm of so many kills.
+    """
     outcome = Outcome(seed, minutes)
-    rounds = max(1, math.ceil(minutes * 60 / ROUND_S))
-    with set_stage() as (stage, violations):
+    stormy = kills_per_minute > 0
+    rounds = rounds_of(minutes, stormy=stormy)
+    with set_stage(forked=stormy) as (stage, violations):
         begun_at = stage.network.height
-        load = Load(stage.world)
-        deeds = Deeds(stage, load)
-        for number in range(rounds):
-            if len(stage.world.processor.coins()) < COINS:
-                stage.refill()
-            _faults(deeds_of(seed, number, minutes * 60 / rounds), deeds, load, say)
-            deeds.end_stand_in()
-            _drain(stage, load, outcome, say)
-            violations += [*load.violations, *judge(stage.world, load.owed, load.cancelled)]
-            outcome.requests, outcome.cancelled = len(load.owed), len(load.cancelled)
-            outcome.paid = sum(state == "final" for state in states_of(stage.world).values())
-            outcome.blocks = stage.network.height - begun_at
-            say(f"round {number + 1} of {rounds}: {outcome.paid} paid, {len(violations)} violation(s)")
-            if violations:
-                break
-        outcome.done, outcome.violations = load.done, violations
+        load, kills = Load(stage.world), Kills(stage)
+        killer = Killer(stage, kills)
+        deeds = Deeds(stage, load, killer)
+        outcome.kills, outcome.recoveries_s, outcome.done = kills.count, kills.recoveries_s, load.done
+        with kills.watched():
+            for number in range(rounds):
+                if len(stage.world.processor.coins()) < COINS:
+                    stage.refill()
+                began = time.monotonic()
+                schedule = deeds_of(seed, number, minutes * 60 / rounds, CALM if stormy else EVERY_S)
+                with storm(stage, kills, killer, f"{seed}/{number}", kills_per_minute) if stormy else nullcontext():
+                    _faults(schedule, deeds, load, say)
+                outcome.faults_s += time.monotonic() - began
+                deeds.end_stand_in()
+                _drain(stage, load, outcome, say)
+                kills.forget_down()
+                judgement = judge(stage.world, load.owed, load.cancelled)
+                violations += [*load.violations, *judgement.violations]
+                outcome.paid_twice, outcome.lost = judgement.paid_twice, judgement.lost
+                outcome.requests, outcome.cancelled = len(load.owed), len(load.cancelled)
+                outcome.paid = sum(state == "final" for state in states_of(stage.world).values())
+                outcome.blocks = stage.network.height - begun_at
+                say(
+                    f"round {number + 1} of {rounds}: {outcome.kills.total()} kills, {outcome.paid} paid, "
+                    f"{outcome.paid_twice} twice, {outcome.lost} lost, {len(violations)} violation(s)"
+                )
+                if violations:
+                    break
+        outcome.violations = violations
     return outcome
+
+
+def rounds_of(minutes: float, *, stormy: bool) -> int:
+    """How often all comes to rest."""
+    return max(1, math.ceil(minutes * 60 / (STORM_ROUND_S if stormy else ROUND_S)))
+
+
+def _spread(times_s: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": quantile_s(times_s, 0.5),
+        "p99": quantile_s(times_s, 0.99),
+        "max": quantile_s(times_s, 1.0),
+        "of": len(times_s),
+    }
 
 
 def _faults(schedule: list[Deed], deeds: Deeds, load: Load, say: Say) -> None:
@@ -123,10 +174,17 @@ def _sleep_until(moment: float) -> None:
 
 
 def _drain(stage: Stage, load: Load, outcome: Outcome, say: Say) -> None:
-    """Mine until everybody is final and the status is at rest. What is late shows in the judgement."""
-    began = mined_at = time.monotonic()
-    while time.monotonic() < began + DRAIN_S:
+    """Mine until everybody is final and the status is at rest. What is late shows in the judgement.
+
+    Raises `ChildFailed` if the supervisor ended by itself.
+    """
+    stage.running.supervisor.require_alive()
+    began = mined_at = moved_at = time.monotonic()
+    before: Counter[str] = Counter()
+    while time.monotonic() < min(moved_at + DRAIN_S, began + DRAIN_MAX_S):
         states = Counter(state for name, state in states_of(stage.world).items() if name not in load.cancelled)
+        if states != before:
+            before, moved_at = states, time.monotonic()
         say(f"{time.monotonic() - began:6.2f} s  at rest: {dict(states)}")
         if states.keys() <= {"final"}:
             break

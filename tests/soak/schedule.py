@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -41,6 +42,8 @@ EVERY_S: Final = {
 }
 """Every kind of deed, and how many seconds pass between two of it on average."""
 KILLS: Final = tuple(kind for kind in EVERY_S if kind.startswith(("kill_", "stop_", "flush_")))
+CALM: Final = {kind: every_s for kind, every_s in EVERY_S.items() if not kind.startswith(("kill_", "stop_"))}
+"""What still follows a schedule where a storm kills."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,10 +60,10 @@ class Deed:
         return f"{self.at_s:6.2f} s  {self.kind}{lasting} (#{self.number})"
 
 
-def deeds_of(seed: int, round_number: int, round_s: float) -> list[Deed]:
+def deeds_of(seed: int, round_number: int, round_s: float, kinds: Mapping[str, float] = EVERY_S) -> list[Deed]:
     """The deeds of one round in their order. Every lasting deed is over when the round is."""
     deeds: list[Deed] = []
-    for kind, every_s in EVERY_S.items():
+    for kind, every_s in kinds.items():
         # A generator for each kind: a kind that is added later leaves the times of all others as they were.
         dice = random.Random(f"{seed}/{round_number}/{kind}")
         low, high = LASTING_S.get(kind, (0.0, 0.0))

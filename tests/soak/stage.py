@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Stage:
     redis: Valkey
     world: World
     running: Running
+    node_held: threading.Lock
+    """Held by whoever gives the node an order of ours, and by whoever kills it: our own orders are never cut short."""
 
     def refill(self) -> None:
         """Coins of each kind, buried; mines blocks."""
@@ -44,7 +47,8 @@ class Stage:
             for _ in range(COINS)
             for wallet in range(len(KINDS))
         ]
-        self.network.fund_many(payments, confirmations=7)
+        with self.node_held:
+            self.network.fund_many(payments, confirmations=7)
 
     def keep(self) -> None:
         """Say on stderr where everything lies."""
@@ -53,9 +57,10 @@ class Stage:
 
 
 @contextmanager
-def set_stage() -> Iterator[tuple[Stage, list[str]]]:
+def set_stage(*, forked: bool = False) -> Iterator[tuple[Stage, list[str]]]:
     """Start everything, with money; at the end stop it. Directories stay if the block raised or named a violation.
 
+    `forked`: the processor's processes are forks of one that has loaded the program (see `nursery`).
     Raises `ProvisionError`.
     """
     violations: list[str] = []
@@ -71,8 +76,9 @@ def set_stage() -> Iterator[tuple[Stage, list[str]]]:
         redis.start()
         world = World(network, directory / "world", kinds=KINDS, redis_url=redis.url, policy=POLICY, settings=SETTINGS)
         stack.callback(world.close)
-        running = Running(world)
-        stage = Stage(network, redis, world, running)
+        nursery = [sys.executable, "-m", "tests.soak.nursery", str(world.config_path)]
+        running = Running(world, nursery if forked else ())
+        stage = Stage(network, redis, world, running, threading.Lock())
         stage.refill()
         running.wait_up()
         try:
