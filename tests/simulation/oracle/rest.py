@@ -13,8 +13,8 @@ def check_rest(claims: Claims, connection: sqlite3.Connection, node_tip_hash: st
     """at-rest: whoever is owed is paid, once and finally; nothing is held for longer than needed; nothing is wrong.
 
     The ledger is at the node's tip. Every accepted request is `final` and paid exactly once on that branch, but for
-    what was refunded, cancelled, rejected, is held, or was lost by a restore. No coin is reserved still that a plan of
-    its own batch has spent deeper than final. No cause is open in the breaker.
+    what was refunded, cancelled, rejected, is held, or was lost by a restore. No unspent coin is
+    reserved for a lineage of which everything is final; one that is spent stays reserved for ever. No cause is open in the breaker.
     """
     tip = claims.mirror.tip
     block = claims.tree.blocks.get(node_tip_hash)
@@ -31,11 +31,14 @@ def check_rest(claims: Claims, connection: sqlite3.Connection, node_tip_hash: st
         alike = len(block.summary.foreign.get((request.script, request.sats), ()))
         demand(times == 1 or (times == 0 and alike), "at-rest", f"{request.id} is final, and paid {times} times")
     spent = block.summary.spent
-    for outpoint, batch_id in claims.mirror.reserved:
-        ntxid, height = spent.get(outpoint, ("", block.height))
-        plan = claims.told.plans.get(ntxid)
-        own = plan is not None and any(name == batch_id for name, _ in plan.names)
-        leaked = own and block.height - height + 1 > claims.final_depth
-        demand(
-            not leaked, "at-rest", f"{outpoint[0]}:{outpoint[1]} is reserved for {batch_id}, which spent it long ago"
-        )
+    for txid, vout, batch_id in rows_of(connection, _HELD_BY_FINAL):
+        leaked = (txid, vout) not in spent
+        demand(not leaked, "at-rest", f"{txid}:{vout} is unspent, and reserved for {batch_id}, all of which is final")
+
+
+_HELD_BY_FINAL = """
+SELECT r.txid, r.vout, r.batch_id FROM reservations r JOIN batches b ON b.id = r.batch_id
+WHERE r.ended_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM batches o WHERE o.lineage = b.lineage AND o.state NOT IN ('final', 'abandoned')
+)
+"""
