@@ -9,7 +9,7 @@ from withdrawals.core.chain import Deeper, Look, Progress, Reorged, Same, TooDee
 from withdrawals.core.model import Header
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import BlockHash
-from withdrawals.errors import known
+from withdrawals.errors import TipMoved, known
 from withdrawals.ports import ChainSource, Ledger, LedgerView, NodeTip
 
 ACCEPTED: Final = "operator.accepted_reorg"
@@ -19,13 +19,19 @@ ACCEPTED: Final = "operator.accepted_reorg"
 def find_fork(
     ledger: Ledger, chain: ChainSource, tip: Header, node: NodeTip, policy: Policy
 ) -> Same | Progress | Reorged | TooDeep:
-    """How our chain stands to the node's. The node is never asked inside a transaction."""
+    """How our chain stands to the node's. The node is never asked inside a transaction.
+
+    Raises TipMoved where another follower moved our tip meanwhile: headers of two chains are never compared as one.
+    """
     with ledger.read() as view:
         first = known(view.load_identity(), "only an initialised ledger follows a chain").birthday_height
     looks: list[Look] = []
     outcome: Same | Progress | Deeper | Reorged | TooDeep = Deeper(tip.height)
     while isinstance(outcome, Deeper):
         with ledger.read() as view:
+            now_at = view.load_tip()
+            if now_at is None or now_at.hash != tip.hash:
+                raise TipMoved(f"our tip moved from {tip.hash} while it was compared with the node's; compare again")
             ours = known(view.load_header(outcome.height), f"no stored header at height {outcome.height} below our tip")
         theirs = chain.fetch_hash(ours.height) if ours.height <= node.block.height else None
         looks.append(Look(ours, theirs))

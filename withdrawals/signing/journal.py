@@ -40,7 +40,8 @@ class Journal:
     """The open journal of one key file. One process at a time, and not across a fork."""
 
     def __init__(self, path: Path) -> None:
-        """Open and prove. Raises `SignerUnavailable` (locked), `JournalDamaged`, `ConfigError` (not a private file).
+        """Open and prove. Raises `SignerUnavailable` (locked, or the disk fails), `JournalDamaged`, `ConfigError` (not a
+        private file).
 
         A missing file stays missing until the first line: a ledger that remembers lines must not find a fresh journal.
         """
@@ -60,6 +61,9 @@ class Journal:
         self._lock_fd: int | None = _take_lock(path)
         try:
             self._open()
+        except OSError as error:
+            self.close()
+            raise SignerUnavailable(f"{path} could not be read or made durable: {error}; open it anew") from error
         except BaseException:
             self.close()
             raise
