@@ -10,46 +10,19 @@ import hashlib
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.ledgers import fresh_path
-from tests.simulation.oracle import Oracle
+from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.oracle.wire import OutPoint, Pay
+from tests.simulation.oracle_bytes import COIN_SATS, FEE_SATS, PAY_SATS, ROOT, STRANGER, customer, make_tx, own, txid_of
 from withdrawals.core.tx import view_of
 
 FINAL, NEVER = 3, 6
-COIN_SATS, PAY_SATS, FEE_SATS = 1_000_000, 100_000, 1_000
-ROOT = "00" * 32
-STRANGER = b"\x00\x14" + b"\x5a" * 20
-
-
-def own(number: int) -> bytes:
-    """A script of ours."""
-    return b"\x00\x14" + bytes([number]) * 20
-
-
-def customer(number: int) -> bytes:
-    """A script of somebody else's."""
-    return b"\x76\xa9\x14" + bytes([number]) * 20 + b"\x88\xac"
-
-
-def make_tx(inputs: Sequence[OutPoint], outputs: Sequence[Pay], *, sig: bytes = b"", witness: bytes = b"") -> bytes:
-    """A transaction; `sig` in every input makes it another encoding, `witness` only another witness."""
-    ins = b"".join(
-        bytes.fromhex(txid)[::-1] + struct.pack("<I", vout) + bytes([len(sig)]) + sig + b"\xfd\xff\xff\xff"
-        for txid, vout in inputs
-    )
-    outs = b"".join(struct.pack("<q", sats) + bytes([len(script)]) + script for script, sats in outputs)
-    body = bytes([len(inputs)]) + ins + bytes([len(outputs)]) + outs
-    tail = b"".join(b"\x01" + bytes([len(witness)]) + witness for _ in inputs) if witness else b""
-    return b"\x02\x00\x00\x00" + (b"\x00\x01" if witness else b"") + body + tail + bytes(4)
-
-
-def txid_of(raw: bytes) -> str:
-    """The txid, as the product computes it: the oracle's own hashing has to agree."""
-    return view_of(raw).txid
 
 
 @cache
@@ -135,7 +108,8 @@ class Stage:
     def put(self, table: str, **columns: object) -> None:
         """A row."""
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 -- a test's own words
+        self.connection.execute(statement, tuple(columns.values()))
 
     def sql(self, statement: str, *arguments: object) -> None:
         """Meddle."""
@@ -200,8 +174,8 @@ class Stage:
     def ask(self, batch: str, number: int = 1, *, mark: bool = True) -> None:
         """Marked as asked in the ledger, then shown to a signer."""
         if mark:
-            where = "WHERE batch_id = ? AND number = ?"
-            self.sql(f"UPDATE plans SET state = 'signing', asked_at = 1 {where}", batch, number)
+            sql = "UPDATE plans SET state = 'signing', asked_at = 1 WHERE batch_id = ? AND number = ?"
+            self.sql(sql, batch, number)
             self.sql("UPDATE batches SET state = 'signing' WHERE id = ? AND state = 'planned'", batch)
         payments = [(n, *self.owed[n]) for n in self.pays[batch, number]]
         self.oracle.asked(batch, number, self.unsigned[batch, number], payments)
@@ -236,13 +210,13 @@ class Stage:
         """Bytes that the ledger holds."""
         tx = view_of(raw)
         row = {"wtxid": tx.wtxid, "txid": tx.txid, "ntxid": tx.ntxid, "raw": raw, "first_seen_at": 1, "how": how}
-        names = ", ".join(row)
-        self.sql(f"INSERT OR IGNORE INTO transactions ({names}) VALUES (?, ?, ?, ?, ?, ?)", *row.values())
+        if not self.connection.execute("SELECT 1 FROM transactions WHERE wtxid = ?", (tx.wtxid,)).fetchone():
+            self.put("transactions", **row)
 
     def follow(self, tip: str | None = None, **states: str) -> None:
         """The ledger's facts and states become those of a branch; `states` overrides those of requests."""
-        for table in ("headers", "coins", "spends"):
-            self.sql(f"DELETE FROM {table}")
+        for statement in ("DELETE FROM headers", "DELETE FROM coins", "DELETE FROM spends"):
+            self.sql(statement)
         held: set[OutPoint] = set()
         paid: dict[str, int] = {}
         branch = self.branch(self.tip if tip is None else tip)
@@ -255,8 +229,8 @@ class Stage:
         for name in self.owed:
             height = paid.get(name, -1)
             state = "batched" if height < 0 else "final" if branch[-1][1] - height + 1 >= FINAL else "confirmed"
-            where = "request_id = ? AND batch_id IS NOT NULL"
-            self.sql(f"UPDATE withdrawals SET state = ? WHERE {where}", states.get(name, state), name)
+            sql = "UPDATE withdrawals SET state = ? WHERE request_id = ? AND batch_id IS NOT NULL"
+            self.sql(sql, states.get(name, state), name)
             sql = "UPDATE batches SET state = ? WHERE id = (SELECT batch_id FROM withdrawals WHERE request_id = ?)"
             self.sql(sql, "final" if state == "final" else "signed", name)
 
@@ -277,3 +251,28 @@ class Stage:
     def check(self) -> None:
         """Ask the oracle."""
         self.oracle.check(self.connection)
+
+    def fires(self, invariant: str) -> str:
+        """What the oracle says: it must be this."""
+        return _violated(invariant, self.check)
+
+    def fires_at_rest(self) -> str:
+        """The same once everything is drained."""
+        return _violated("at-rest", lambda: self.oracle.check_at_rest(self.connection, self.tip))
+
+    def paid(self, *, depth: int = 1) -> bytes:
+        """A request r1, paid this deep and followed."""
+        (coin,) = self.coins()
+        self.request("r1", 1)
+        raw = self.sent("b1", [coin], "r1")
+        self.mine(raw)
+        self.mine_many(depth - 1)
+        self.follow()
+        return raw
+
+
+def _violated(invariant: str, ask: Callable[[], object]) -> str:
+    with pytest.raises(Violation) as found:
+        ask()
+    assert found.value.invariant == invariant, found.value
+    return found.value.words

@@ -13,8 +13,8 @@ def check_rest(claims: Claims, connection: sqlite3.Connection, node_tip_hash: st
     """at-rest: whoever is owed is paid, once and finally; nothing is held for longer than needed; nothing is wrong.
 
     The ledger is at the node's tip. Every accepted request is `final` and paid exactly once on that branch, but for
-    what was refunded, cancelled, rejected, is held, or was lost by a restore. No unspent coin is
-    reserved for a lineage of which everything is final; one that is spent stays reserved for ever. No cause is open in the breaker.
+    what was refunded, cancelled, rejected, is held, or was lost by a restore. No unspent coin is reserved for a lineage
+    of which everything is final; one that is spent stays reserved for ever. No cause is open in the breaker.
     """
     tip = claims.mirror.tip
     block = claims.tree.blocks.get(node_tip_hash)
