@@ -10,6 +10,7 @@ from typing import Any
 from tests.simulation.oracle.exclusive import ancestors_of
 from tests.simulation.oracle.mirror import ASKED, Certificate, Mirror, Plan
 from tests.simulation.oracle.told import Told
+from tests.simulation.oracle.tree import Tree
 from tests.simulation.oracle.violation import Violation, demand
 from tests.simulation.oracle.wire import OutPoint, Tx
 
@@ -21,8 +22,13 @@ class Certificates:
     """The checks of certificates; each is read once, for what it says never changes."""
 
     told: Told
+    tree: Tree
     mirror: Mirror
-    _done: set[tuple[str, int, int]] = field(default_factory=set)
+    never_followed_depth: int
+    amnesia: bool = False
+    _done: set[tuple[str, int]] = field(default_factory=set)
+    _replayed: set[tuple[str, int]] = field(default_factory=set)
+    """Plans that came back from a journal, which does not know what a person answered for."""
     _waived: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     _proved: set[tuple[str, str]] = field(default_factory=set)
     """Batch and evidence: those of one batch mostly say the same of everybody in it."""
@@ -51,16 +57,19 @@ class Certificates:
         For every plan that was asked before, in a lower generation, for that withdrawal: an outpoint that the re-issue
         or a named ancestor of it spends and that the earlier one or a named ancestor spends too, the two being
         different transactions; all from bytes that the ledger holds. Or the certificate is conditional, names the
-        attempt as waived, and carries the name of whoever approved.
+        attempt as waived, carries the name of whoever approved, and when the signer was asked the attempt was displaced
+        on the ledger's branch, as deep as no reorg that is ever followed.
         """
         for plan in self.mirror.plans.values():
             batch = self.mirror.batches[plan.batch_id]
             if batch.generation == 1 or plan.state not in ASKED:
                 continue
-            key = (plan.batch_id, plan.number, len(self.mirror.certificates))
-            if key not in self._done:
-                self._done.add(key)
+            key = (plan.batch_id, plan.number)
+            if self.amnesia:
+                self._replayed.add(key)
+            elif key not in self._done and key not in self._replayed:
                 self._check_plan(plan, batch.lineage, batch.generation)
+                self._done.add(key)
 
     def _check_plan(self, plan: Plan, lineage: str, generation: int) -> None:
         made = self.told.plans.get(plan.ntxid)
@@ -91,6 +100,24 @@ class Certificates:
         demand(not missing, "certificates", f"{name} says nothing of {', '.join(missing)}")
         signed = certificate.conditional and certificate.approved_by
         demand(signed or not waived, "certificates", f"{name} waives a proof, and nobody stands for it")
+        for ntxid in sorted(waived):
+            attempt = self._find(ntxid)
+            deep = attempt is not None and self._is_displaced(attempt)
+            demand(deep, "certificates", f"{name} waives {ntxid}, which no reorg is too deep to bring back")
+
+    def _is_displaced(self, attempt: Tx) -> bool:
+        """Whether something else took an outpoint of its ancestry, as deep as no reorg that is ever followed."""
+        tip = self.mirror.tip
+        stake = dict.fromkeys(attempt.prevouts, (False, attempt))
+        for ancestor in ancestors_of(attempt, self.told.txs).values():
+            stake.update(dict.fromkeys(ancestor.prevouts, (True, ancestor)))
+        for block in self.tree.branch(tip[1]) if tip is not None else ():
+            if tip is not None and tip[0] - block.height + 1 < self.never_followed_depth:
+                continue
+            for tx in block.txs:
+                if any(o in stake and _differ((True, tx), stake[o]) for o in tx.prevouts):
+                    return True
+        return False
 
     def _prove(self, certificate: Certificate) -> None:
         evidence = _evidence(certificate)

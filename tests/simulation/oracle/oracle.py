@@ -20,7 +20,7 @@ class Oracle:
     """Tell it whatever happens, as it happens; `check` raises `Violation` as soon as something must not be so.
 
     `final_depth`: at how many blocks the ledger may say `final`. `never_followed_depth`: the reorg that the follower
-    refuses; it excuses nothing here, and is kept for words. Txids and block hashes are in display order.
+    refuses, as deep as a person may bet on; it excuses nothing else. Txids and block hashes are in display order.
     """
 
     def __init__(self, *, final_depth: int, never_followed_depth: int) -> None:
@@ -31,7 +31,7 @@ class Oracle:
         self._payers = Payers(self._told, self._tree)
         self._claims = Claims(self._told, self._tree, self._mirror, final_depth)
         self._coins = Coins(self._told, self._tree, self._mirror)
-        self._certificates = Certificates(self._told, self._mirror)
+        self._certificates = Certificates(self._told, self._tree, self._mirror, never_followed_depth)
         self._checked = -1
 
     # ------------------------------------------------------------------------------------- what the outside world knows
@@ -98,9 +98,9 @@ class Oracle:
         for tx in self._tree.blocks[block_hash].txs if len(self._tree.blocks) > before else ():
             self._claims.seen(tx)
 
-    def amnesia(self, forgets: bool) -> None:  # noqa: FBT001 -- a switch
+    def amnesia(self, *, forgets: bool) -> None:
         """True: the ledger was replaced by an older one, and its claims are not believed until False."""
-        self._claims.amnesia = self._coins.amnesia = forgets
+        self._claims.amnesia = self._coins.amnesia = self._certificates.amnesia = forgets
         for memory in (self._mirror, self._claims, self._coins, self._certificates):
             memory.forget()
         self._told.news += 1

@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Told:
-    """All that was told. `news` moves whenever something was."""
+    """All that was told. `news` moves with each word; `tick` counts the checks, and what is told belongs to the next."""
 
     tick: int = 0
     news: int = 0
@@ -116,7 +116,7 @@ class Told:
             if sorted(before.pays.values()) != sorted(pays.values()):
                 self._wrong("asked-first", f"{tx.ntxid} is asked for again as {name}, and pays others than before")
             return
-        asked = self.plans[tx.ntxid] = Asked(tx, pays, self.marked.get(tx.ntxid, self.tick), {name})
+        asked = self.plans[tx.ntxid] = Asked(tx, pays, self.marked.get(tx.ntxid, self.tick + 1), {name})
         self.fresh.append(asked)
         for request_id in pays.values():
             self.plans_of.setdefault(request_id, []).append(asked)
@@ -139,7 +139,7 @@ class Told:
         """An operator said that this output paid that request."""
         self.news += 1
         self.bound[outpoint] = request_id
-        self.bound_at[outpoint] = self.tick
+        self.bound_at[outpoint] = self.tick + 1
 
     def _match(self, name: tuple[str, int], tx: Tx, payments: Sequence[tuple[str, bytes, int]]) -> dict[int, str]:
         """Which output pays whom; of outputs that look alike, any. Every other output has to be ours."""
