@@ -174,15 +174,14 @@ def test_an_approval_lapses_where_the_displacement_is_less_deep_by_the_time_of_s
     """An operator took the node back a block: the plan is withdrawn. His word holds again as soon as the depth does."""
     lost = displace(bench, depth=SAFETY)
     child = approved(bench, lost.batch_id)
-    blocks = [bench.node._chain[-1]]
     bench.node.disconnect()
     bench.node.headers_ahead = 0
-    bench.clock.at = bench.node._chain[-1].header.time
+    bench.clock.at = bench.node.fetch_tip().time_s
     bench.follow()
     outcome = bench.sign(child)
     assert (outcome.outcome, "cannot both be mined" in outcome.why) == (Signing.WITHDRAWN, True)
     assert bench.withdrawal(lost.withdrawal).batch_id == lost.batch_id
-    bench.node._chain += blocks
+    bench.node.reconnect()
     bench.follow()
     with pytest.raises(NotAllowed, match="it was approved before"):
         approve(bench, lost.batch_id)

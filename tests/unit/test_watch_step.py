@@ -327,8 +327,7 @@ def test_facts_come_from_the_chain_of_init_or_not_at_all(bench: Bench, monkeypat
     """Another chain of the same name has another first block."""
     bench.fund()
     before = bench.ledger.content_hash()
-    other = FakeNode(FakeClock(at=1))
-    bench.node._chain, bench.node._blocks = other._chain, other._blocks
+    bench.node.becomes(FakeNode(FakeClock(at=1)))
     with pytest.raises(WrongChain):
         bench.follow()
     assert bench.ledger.content_hash() == before
