@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Told:
-    """All that was told. `news` moves with each word; `tick` counts the checks, and what is told belongs to the next."""
+    """All that was told. `news` moves with each word; `tick` counts checks, and what is told belongs to the next."""
 
     tick: int = 0
     news: int = 0
