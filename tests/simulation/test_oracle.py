@@ -112,17 +112,26 @@ def test_two_branches_may_each_pay_it_once(stage: Stage) -> None:
     stage.check()
 
 
-def test_a_bound_output_counts_as_a_payment(stage: Stage) -> None:
-    """An operator paid by hand, says so, and our own plan pays as well."""
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_bound_output_counts_beside_what_was_asked_later(stage: Stage, known_first: bool) -> None:  # noqa: FBT001
+    """An operator pays by hand, and so does our plan: our fault only if we could have known when we asked."""
     one, two = stage.coins(COIN_SATS, COIN_SATS)
     stage.request("r1", 1)
-    raw = stage.sent("b1", [one], "r1")
     by_hand = make_tx([two], [(customer(1), PAY_SATS)])
+    if known_first:
+        stage.store(by_hand, "mempool")
+        stage.check()
+    raw = stage.sent("b1", [one], "r1")
+    stage.oracle.conditional("r1", view_of(raw).ntxid, view_of(by_hand).ntxid)
+    stage.check()
     stage.mine(raw, by_hand)
     stage.follow()
     stage.check()
     stage.oracle.bound("r1", txid_of(by_hand), 0)
-    stage.fires("paid-twice")
+    if known_first:
+        stage.fires("paid-twice")
+    else:
+        stage.check()
 
 
 @pytest.mark.parametrize(("requests", "fires"), [(1, True), (2, False)])

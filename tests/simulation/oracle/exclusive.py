@@ -71,7 +71,8 @@ class Payers:
 
     told: Told
     tree: Tree
-    strangers: list[Stranger] = field(default_factory=list)
+    strangers: dict[str, Stranger] = field(default_factory=dict)
+    """By txid."""
 
     def meet(self, tx: Tx, tip: str | None) -> None:
         """The processor has these bytes now: note whom they pay, by the rule for what is no plan of ours.
@@ -81,7 +82,7 @@ class Payers:
         there are such requests, nobody can say who is paid, and nobody is blamed.
         """
         told, txs = self.told, self.told.txs
-        if tx.ntxid in told.plans:
+        if tx.ntxid in told.plans or tx.txid in self.strangers:
             return
         wanted = {pay for pay in tx.outputs if pay in told.owed}
         if not wanted:
@@ -101,7 +102,7 @@ class Payers:
             by_kind.setdefault((request.script, request.sats), set()).add(request.id)
         pays = {r for pay, ids in by_kind.items() if tx.outputs.count(pay) >= len(ids) for r in ids}
         if pays:
-            self.strangers.append(Stranger(tx, frozenset(pays), told.tick))
+            self.strangers[tx.txid] = Stranger(tx, frozenset(pays), told.tick)
 
     def check(self) -> None:
         """compatible-payers: of two transactions that pay one request, no chain could ever hold both.
@@ -125,7 +126,7 @@ class Payers:
 
     def _strangers_paying(self, request_id: str, tick: int) -> Iterator[Tx]:
         told = self.told
-        yield from (s.tx for s in self.strangers if request_id in s.pays and s.tick < tick)
+        yield from (s.tx for s in self.strangers.values() if request_id in s.pays and s.tick < tick)
         for outpoint, bound_to in told.bound.items():
             payer = told.txs.get(outpoint[0]) if bound_to == request_id and told.bound_at[outpoint] < tick else None
             if payer is not None and payer.ntxid not in told.plans:  # a plan pays whom it was made for

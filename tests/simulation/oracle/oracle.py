@@ -43,13 +43,11 @@ class Oracle:
 
     def requested(self, request_id: str, script: bytes, sats: int) -> None:
         """Somebody is about to ask for this. Needed only where the ledger may have it before `accepted` is told."""
-        self._told.request(request_id, script, sats, accepted=False)
-        self._tree.learn(script)
+        self._request(request_id, script, sats, accepted=False)
 
     def accepted(self, request_id: str, script: bytes, sats: int) -> None:
         """The exchange was told that it is accepted, and relies on it."""
-        self._told.request(request_id, script, sats, accepted=True)
-        self._tree.learn(script)
+        self._request(request_id, script, sats, accepted=True)
 
     def refunded(self, request_id: str) -> None:
         """A cancellation or a rejection was acknowledged: the exchange gave the money back."""
@@ -103,6 +101,9 @@ class Oracle:
         self._claims.amnesia = self._coins.amnesia = self._certificates.amnesia = forgets
         for memory in (self._mirror, self._claims, self._coins, self._certificates):
             memory.forget()
+        if forgets:
+            self._payers.strangers.clear()
+            self._told.known_at.clear()
         self._told.news += 1
 
     # ------------------------------------------------------------------------------------------------------- judgement
@@ -137,6 +138,11 @@ class Oracle:
         self.check(connection)
         check_rest(self._claims, connection, node_tip_hash)
 
+    def _request(self, request_id: str, script: bytes, sats: int, *, accepted: bool) -> None:
+        if (script, sats) not in self._told.owed:
+            self._tree.learn(script)
+        self._told.request(request_id, script, sats, accepted=accepted)
+
     def _learn(self, connection: sqlite3.Connection) -> None:
         """What the ledger knows now, before anything is judged."""
         self._claims.note()
@@ -145,4 +151,5 @@ class Oracle:
         tip = self._mirror.tip
         for tx in self._mirror.new_bytes:
             self._told.know(tx)
+            self._told.known_at.setdefault(tx.txid, self._told.tick)
             self._payers.meet(tx, None if tip is None else tip[1])

@@ -48,6 +48,8 @@ class Told:
     """By txid: every transaction that exists anywhere."""
     bound: dict[OutPoint, str] = field(default_factory=dict)
     bound_at: dict[OutPoint, int] = field(default_factory=dict)
+    known_at: dict[str, int] = field(default_factory=dict)
+    """Since when the processor has had the bytes of a transaction, by txid."""
     late: set[str] = field(default_factory=set)
     """The ntxids that a signer answered to somebody else than the processor, or after it had stopped waiting."""
     excused: set[tuple[str, str, str]] = field(default_factory=set)

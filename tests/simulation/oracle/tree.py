@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.simulation.oracle.told import Told
+from tests.simulation.oracle.told import Asked, Told
 from tests.simulation.oracle.violation import Violation, demand
 from tests.simulation.oracle.wire import OutPoint, Pay, Tx, parse_block
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """An output that pays a request on a branch. `by_plan`: our own plan does, in whatever encoding."""
+    """An output that pays a request on a branch. `asked`: when a signer was asked for it; None: no plan of ours."""
 
     outpoint: OutPoint
     height: int
-    by_plan: bool
+    asked: int | None
+
+    @property
+    def by_plan(self) -> bool:
+        """Whether a plan of ours pays, in whatever encoding."""
+        return self.asked is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +95,8 @@ class Tree:
         """paid-twice: on no branch is a request paid more than once, whichever way one counts.
 
         Every block of every branch is looked at, stale ones too, as if it were the tip of the world. A plan of ours, in
-        any encoding, pays its requests by output number; an output that an operator bound pays what it was bound to.
+        any encoding, pays its requests by output number; an output that an operator bound pays what it was bound to,
+        and counts beside a plan that was asked when the processor knew of it: nobody can exclude what is yet to come.
         Besides, and blind to whom a plan was for: of outputs to one script with one amount, our plans make on no branch
         more than there are requests for exactly that which were never refunded.
 
@@ -112,7 +118,7 @@ class Tree:
         for request_id in block.touched:
             payments = summary.paid[request_id]
             where = f"on the branch of block {block.height} {block.hash}"
-            if len(payments) > 1:
+            if len(payments) > 1 and self._is_our_doing(payments):
                 outpoints = ", ".join(f"{p.outpoint[0]}:{p.outpoint[1]}" for p in payments)
                 raise Violation("paid-twice", f"{request_id} is paid by {outpoints} {where}")
             refunded = told.requests[request_id].refunded if request_id in told.requests else False
@@ -124,6 +130,12 @@ class Tree:
             if summary.made[pay] > owed:
                 words = f"{summary.made[pay]} outputs of {pay[1]} sats to {pay[0].hex()}, and {owed} requests for that"
                 raise Violation("paid-twice", f"our plans made {words} on the branch of block {block.height}")
+
+    def _is_our_doing(self, payments: tuple[Payment, ...]) -> bool:
+        """Whether two plans pay, or one that was asked when the processor had the other payment's bytes."""
+        asked = [p.asked for p in payments if p.asked is not None]
+        known = [self.told.known_at.get(p.outpoint[0]) for p in payments if not p.by_plan]
+        return len(asked) > 1 or any(k is not None and k < a for k in known for a in asked)
 
     def _summarise(self, block: Block) -> None:
         parent = self.blocks.get(block.prev)
@@ -170,9 +182,9 @@ class _Walk:
             if pay[0] in told.own and pay[1] > 0:
                 mine.coins[outpoint] = (pay, self.height)
             if plan is not None:
-                self._pay_by_plan(mine, plan.pays.get(vout), outpoint, pay)
+                self._pay_by_plan(mine, plan, outpoint, pay)
             elif outpoint in told.bound:
-                self._pay(mine, told.bound[outpoint], Payment(outpoint, self.height, by_plan=False))
+                self._pay(mine, told.bound[outpoint], Payment(outpoint, self.height, None))
             elif pay in told.owed:
                 mine.foreign[pay] = (*mine.foreign.get(pay, ()), (tx, outpoint, self.height))
 
@@ -185,9 +197,10 @@ class _Walk:
             self.summary = self.before.copy()
         return self.summary
 
-    def _pay_by_plan(self, mine: Summary, request_id: str | None, outpoint: OutPoint, pay: Pay) -> None:
+    def _pay_by_plan(self, mine: Summary, plan: Asked, outpoint: OutPoint, pay: Pay) -> None:
+        request_id = plan.pays.get(outpoint[1])
         if request_id is not None:
-            self._pay(mine, request_id, Payment(outpoint, self.height, by_plan=True))
+            self._pay(mine, request_id, Payment(outpoint, self.height, plan.tick))
         if pay in self.told.owed and pay[0] not in self.told.own:
             mine.made[pay] = mine.made.get(pay, 0) + 1
             self.made.add(pay)
