@@ -15,7 +15,8 @@ def url_of(path: Path) -> str:
 
 
 @cache
-def _template() -> bytes:
+def template() -> bytes:
+    """The file of a migrated, empty ledger."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.db"
         migrate(url_of(path))
@@ -25,7 +26,7 @@ def _template() -> bytes:
 def fresh_path(folder: Path, name: str = "ledger.db") -> Path:
     """A migrated, empty ledger's file in this folder."""
     path = folder / name
-    path.write_bytes(_template())
+    path.write_bytes(template())
     return path
 
 

@@ -1,0 +1,91 @@
+"""The operator: reads `status`, `survey` and `why`, and does what they tell him to.
+
+He knows the truth about payments that people made by hand, and nothing else that our own words do not tell him.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from withdrawals.core.model import WithdrawalState
+from withdrawals.errors import NotAllowed, TheirError, WorldError
+from withdrawals.processor import Processor
+from withdrawals.status import Status
+from withdrawals.survey import Stranger, Survey
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+WHO: Final = "ops"
+WHY: Final = "as docs/operations.md says"
+RECOVERABLE: Final = frozenset({"stale_ledger"})
+
+
+class Attendant:
+    """One careful person with a shell."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def mend(self, processor: Processor) -> None:
+        """One round of looking and doing. Whatever is refused is tried again the next time."""
+        with suppress(WorldError, TheirError):
+            self._explain(processor, processor.survey())
+        with suppress(WorldError, TheirError):
+            self._follow_words(processor, processor.status())
+        with suppress(WorldError, TheirError):
+            processor.resume(reason=WHY, who=WHO)
+
+    def _explain(self, processor: Processor, survey: Survey) -> None:
+        if survey.journal:
+            self._world.losses.recovery_wanted = True
+        for stranger in survey.strangers:
+            with suppress(WorldError, NotAllowed):
+                self._reconcile(processor, stranger)
+        for waiting in survey.waiting:
+            if "--without" in waiting.command:
+                words = waiting.command.split()
+                without = [name for word, name in pairwise(words) if word == "--without"]
+                with suppress(WorldError, TheirError):
+                    processor.bump(waiting.batch_id, reason=WHY, without=without, who=WHO)
+
+    def _reconcile(self, processor: Processor, stranger: Stranger) -> None:
+        if " recover " in stranger.command:
+            self._world.losses.recovery_wanted = True
+            return
+        truth = self._world.foreign_truth.get(stranger.txid, {})
+        other = [o.vout for o in stranger.outputs if o.vout not in truth]
+        try:
+            done = processor.reconcile(stranger.txid, pays=truth, other=other, reason=WHY, who=WHO)
+        except NotAllowed:
+            done = processor.reconcile(stranger.txid, reason=WHY, who=WHO)
+        del done
+        for vout, request_id in truth.items():
+            self._world.oracle.bound(request_id, stranger.txid, vout)
+
+    def _follow_words(self, processor: Processor, status: Status) -> None:
+        causes = {cause.cause for cause in status.breaker}
+        if causes & RECOVERABLE:
+            self._world.losses.recovery_wanted = True
+        if "deep_reorg" in causes:
+            with suppress(WorldError, NotAllowed):
+                processor.accept_reorg(reason=WHY, who=WHO)
+        for words in status.attention:
+            topic, _, rest = words.partition(": ")
+            if topic == "conflict":
+                with suppress(WorldError, TheirError):
+                    processor.approve_reissue(rest.split()[0], reason=WHY, who=WHO)
+        for held in processor.list_withdrawals({WithdrawalState.HELD}):
+            if not self._world.losses.waits_for_exchange(held):
+                with suppress(WorldError, TheirError):
+                    processor.release(held.request_id, reason=WHY, who=WHO)
+        for withdrawal in processor.list_withdrawals({WithdrawalState.BATCHED, WithdrawalState.BROADCAST}):
+            step = processor.show(withdrawal.request_id).next_step
+            if "approve-reissue" in step or "approve_reissue" in step:
+                with suppress(WorldError, TheirError):
+                    processor.approve_reissue(withdrawal.request_id, reason=WHY, who=WHO)
+            elif "--without REQUEST_ID" in step and self._world.is_unrelayable(withdrawal.script):
+                with suppress(WorldError, TheirError):
+                    processor.bump(withdrawal.request_id, reason=WHY, without=[withdrawal.request_id], who=WHO)

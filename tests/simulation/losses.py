@@ -1,0 +1,104 @@
+"""Loss of memory: backups put back, commits that a failover lost, and what the oracle may ask of such a ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.exchange import Stand
+from tests.simulation.memory import the_database
+from tests.simulation.scheduler import Task
+from withdrawals.core.model import Withdrawal
+from withdrawals.core.types import RequestId
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+COMMITS_BETWEEN: Final = 4
+STANDBY_IMAGES: Final = 3
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What an operator could put back."""
+
+    ledger: bytes
+    journal: bytes
+    taken_at: int
+
+
+class Losses:
+    """What the ledger forgot, and what was done about it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.backups: list[Backup] = []
+        self.recovery_wanted = False
+        """Our own words ask for `recover`, or the operator knows that he put a backup back."""
+        self.fence_wanted = False
+        """The journal was put back, too."""
+        self.amnesia = False
+        """The ledger's claims are not to be believed: it was not recovered, or not every id was repeated."""
+        self._repeating: list[Task] = []
+        self._standby: list[Backup] = []
+        self._commits = 0
+
+    def back_up(self) -> Backup:
+        """The ledger and the journal as they are now."""
+        journal = self._world.folder / "journal"
+        content = journal.read_bytes() if journal.exists() else b""
+        taken = Backup(the_database().image(), content, self._world.clock.at)
+        self.backups.append(taken)
+        return taken
+
+    def note_commit(self) -> None:
+        """A standby follows, a few commits behind."""
+        self._commits += 1
+        if self._commits % COMMITS_BETWEEN == 0 and not self.amnesia:
+            self._standby.append(Backup(the_database().image(), b"", self._world.clock.at))
+            del self._standby[:-STANDBY_IMAGES]
+
+    def lagging_copy(self) -> Backup | None:
+        """What the standby has; older than what it would have a moment later."""
+        return self._standby[0] if self._standby else None
+
+    def restore(self, backup: Backup, *, journal: bool) -> None:
+        """Put a backup back, everything stopped."""
+        world = self._world
+        world.stop_all()
+        the_database().load(backup.ledger)
+        if journal:
+            world.disk.replace(backup.journal)
+        self.recovery_wanted = self.amnesia = True
+        self.fence_wanted |= journal
+        self._repeating, self._standby = [], []
+        world.oracle.amnesia(forgets=True)
+
+    def recovered(self) -> None:
+        """The command came to its end."""
+        self.recovery_wanted = self.fence_wanted = False
+
+    def asked_again(self) -> None:
+        """Every id is being repeated: once that is done the ledger's word counts again."""
+        self._repeating = [task for task in self._world.processes["api"].tasks if not task.ended]
+
+    def look(self) -> None:
+        """After every event: whether the ledger knows again what it has to."""
+        if not self._repeating or not all(task.ended or task.dead for task in self._repeating):
+            return
+        self._repeating = []
+        world = self._world
+        with world.look() as view:
+            known = all(view.find_request(RequestId(e.request_id)) is not None for e in world.exchange.owed())
+            tip = view.load_tip()
+        on_chain = tip is not None and any(b.hash == tip.hash for b in world.network.nodes[0].chain.blocks)
+        if known and on_chain:
+            self.amnesia = False
+            world.oracle.amnesia(forgets=False)
+        else:
+            self.recovery_wanted = True
+
+    def waits_for_exchange(self, withdrawal: Withdrawal) -> bool:
+        """Held until its id is repeated: nothing for an operator to release."""
+        entry = self._world.exchange.book.get(withdrawal.request_id)
+        return entry is None or entry.stand is Stand.REFUNDED or "repeat" in (withdrawal.hold_reason or "")

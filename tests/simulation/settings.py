@@ -1,0 +1,76 @@
+"""What a history begins with: policy, wallet, coins, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from tests.unit.signing_orders import DESCRIPTORS, NESTED, PKH, TR, WPKH
+from withdrawals.config import Config, NodeConfig
+from withdrawals.core.policy import Policy
+from withdrawals.core.types import Network
+from withdrawals.signing.descriptors import parse_wallet
+
+START: Final = 1_700_000_000
+LOOKAHEAD: Final = 24
+SCRIPTS: Final = 200
+"""So many indices of every branch are told to the oracle: further than any history gets."""
+POLICY: Final = replace(
+    Policy(),
+    anchor_depth_min=3,
+    final_depth=3,
+    reorg_safety_depth=12,
+    resend_interval_s=300,
+    peers_min=1,
+)
+"""Small depths, so that a short history sees what is deeper than they are."""
+KINDS: Final = (PKH, WPKH, PKH, NESTED, TR)
+"""Every kind of coin; those that miners can re-encode twice as often."""
+PURSES: Final = ((1_000_000,) * 6, (600_000,) * 3, (3_000_000, 200_000, 200_000), (500_000,) * 10)
+
+
+@dataclass
+class Clock:
+    """Simulated time."""
+
+    at: int = START
+
+    def now(self) -> int:
+        """Unix seconds."""
+        return self.at
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a history begins with."""
+
+    kind: int = PKH
+    """Which descriptor the hot wallet has."""
+    policy: Policy = POLICY
+    coins: tuple[int, ...] = PURSES[0]
+    nodes: int = 2
+
+    def config(self, folder: Path) -> Config:
+        """The configuration of every process; keys and journal are in this folder."""
+        return Config(
+            network=Network.REGTEST,
+            ledger_url="sqlite:////in-memory",
+            node=NodeConfig("http://127.0.0.1:1"),
+            descriptors=_descriptors(self.kind),
+            policy=replace(self.policy, allow_malleable_coins=self.kind == PKH),
+            key_file=folder / "keys",
+            journal=folder / "journal",
+            lookahead=LOOKAHEAD,
+        )
+
+
+def settings_of(seed: int) -> Settings:
+    """What a seed's history begins with."""
+    return Settings(kind=KINDS[seed % len(KINDS)], coins=PURSES[seed // len(KINDS) % len(PURSES)])
+
+
+@cache
+def _descriptors(kind: int) -> tuple[str, ...]:
+    return parse_wallet([DESCRIPTORS[kind]], Network.REGTEST).descriptors
