@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from sqlalchemy import Row
+from typing import Any, Final
 
 from withdrawals.core.model import (
     Attempt,
@@ -25,8 +23,11 @@ from withdrawals.core.model import (
     WithdrawalState,
 )
 from withdrawals.core.types import BlockRef, OutPoint, ScriptKind
+from withdrawals.ledger.schema import own_scripts
+from withdrawals.ledger.statements import AnyRow
 
-AnyRow = Row[Any]
+KEY_COLUMNS: Final = tuple(c for c in own_scripts.c if c.name not in {"script", "allocated"})
+"""What `own_script_of` reads, of a row that has the script by itself."""
 
 
 def json_of(value: Mapping[str, object] | Sequence[str]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select
 
 from withdrawals.core.model import Attempt, BatchState, Plan, PlanState, TxView, WithdrawalState
 from withdrawals.core.types import BatchId, OutPoint, WithdrawalId, Wtxid
@@ -28,8 +28,44 @@ from withdrawals.ledger.schema import (
     transactions,
     withdrawals,
 )
-from withdrawals.ledger.session import Writing, chunks
+from withdrawals.ledger.session import Writing
+from withdrawals.ledger.statements import Statement, among
 from withdrawals.ports import Certificate
+
+_PARENT: Final = Statement(select(batches.c.lineage, batches.c.generation).where(batches.c.id == bindparam("batch_id")))
+_CERTIFICATE: Final = Statement(
+    select(certificates.c.batch_id).where(
+        certificates.c.batch_id == bindparam("batch_id"), certificates.c.withdrawal_id == bindparam("withdrawal_id")
+    )
+)
+_ASKED_AT: Final = Statement(
+    select(plans.c.asked_at).where(plans.c.batch_id == bindparam("batch_id"), plans.c.number == bindparam("number"))
+)
+_LIVE: Final = Statement(
+    select(reservations.c.id, reservations.c.txid, reservations.c.vout)
+    .where(reservations.c.batch_id == bindparam("batch_id"), reservations.c.ended_at.is_(None))
+    .order_by(reservations.c.id)
+)
+_ATTEMPT: Final = Statement(
+    select(attempts.c.batch_id, attempts.c.plan_number, attempts.c.accepted_at).where(
+        attempts.c.wtxid == bindparam("wtxid")
+    )
+)
+_SIGHTING: Final = Statement(
+    select(sightings.c.wtxid).where(sightings.c.wtxid == bindparam("wtxid"), sightings.c.place == bindparam("place"))
+)
+_PAYER: Final = Statement(
+    select(seen_payers.c.wtxid).where(
+        seen_payers.c.withdrawal_id == bindparam("withdrawal_id"), seen_payers.c.wtxid == bindparam("wtxid")
+    )
+)
+_BYTES: Final = Statement(select(transactions.c.raw).where(transactions.c.wtxid == bindparam("wtxid")))
+_LINEAGES: Final = Statement(
+    select(withdrawals.c.id, batches.c.lineage)
+    .join(batches, batches.c.id == withdrawals.c.batch_id, isouter=True)
+    .where(withdrawals.c.id.in_(among()))
+    .order_by(withdrawals.c.id)
+)
 
 
 class BatchWrites(Writing):
@@ -49,7 +85,7 @@ class BatchWrites(Writing):
         """
         lineage, generation = batch_id, 1
         if parent is not None:
-            row = self._first(select(batches.c.lineage, batches.c.generation).where(batches.c.id == parent))
+            row = self._first(_PARENT, batch_id=parent)
             if row is None:
                 raise UnknownId(parent)
             lineage, generation = row.lineage, row.generation + 1
@@ -61,15 +97,13 @@ class BatchWrites(Writing):
             for position, id_ in enumerate(withdrawal_ids)
         ]
         self._insert(batch_withdrawals, members)
-        for ids in chunks(withdrawal_ids):
-            moved = {"batch_id": batch_id, "state": WithdrawalState.BATCHED.value, "hold_reason": None}
-            self._run(update(withdrawals).where(withdrawals.c.id.in_(ids)).values(**moved))
+        moved = {"batch_id": batch_id, "state": WithdrawalState.BATCHED.value, "hold_reason": None}
+        self._update_each(withdrawals, [({"id": id_}, moved) for id_ in withdrawal_ids])
 
     def insert_certificate(self, batch_id: BatchId, certificate: Certificate) -> None:
         """With the bytes that it rests on, which are stored already."""
         key = {"batch_id": batch_id, "withdrawal_id": certificate.withdrawal_id}
-        this = (certificates.c.batch_id == batch_id, certificates.c.withdrawal_id == certificate.withdrawal_id)
-        if self._first(select(certificates.c.batch_id).where(*this)) is not None:
+        if self._first(_CERTIFICATE, **key) is not None:
             return
         values = {
             "evidence": json_of(certificate.evidence),
@@ -82,7 +116,7 @@ class BatchWrites(Writing):
 
     def set_batch_state(self, batch_id: BatchId, state: BatchState) -> None:
         """Raises `UnknownId`."""
-        if self._run(update(batches).where(batches.c.id == batch_id).values(state=state.value)) != 1:
+        if self._update(batches, {"id": batch_id}, {"state": state.value}) != 1:
             raise UnknownId(batch_id)
 
     def insert_plan(self, plan: Plan, *, at: int) -> None:
@@ -122,21 +156,18 @@ class BatchWrites(Writing):
 
     def set_plan_state(self, batch_id: BatchId, number: int, state: PlanState, *, at: int) -> None:
         """`at` is kept as the time of asking, the first time a signer may see it. Raises `UnknownId`."""
-        this = (plans.c.batch_id == batch_id, plans.c.number == number)
-        row = self._first(select(plans.c.asked_at).where(*this))
+        key = {"batch_id": batch_id, "number": number}
+        row = self._first(_ASKED_AT, **key)
         if row is None:
             raise UnknownId(f"plan {number} of {batch_id}")
         values: dict[str, Any] = {"state": state.value}
         if row.asked_at is None and state.value in ASKED:
             values["asked_at"] = at
-        self._run(update(plans).where(*this).values(**values))
+        self._update(plans, key, values)
 
     def reserve(self, outpoints: Collection[OutPoint], batch_id: BatchId, *, at: int) -> None:
         """The partial UNIQUE index decides, not a look beforehand. What the batch holds already it keeps."""
-        live = select(reservations.c.txid, reservations.c.vout).where(
-            reservations.c.batch_id == batch_id, reservations.c.ended_at.is_(None)
-        )
-        held = {OutPoint(row.txid, row.vout) for row in self._all(live)}
+        held = {OutPoint(row.txid, row.vout) for row in self._all(_LIVE, batch_id=batch_id)}
         rows = [
             {"id": self._next(reservations.c.id), "txid": o.txid, "vout": o.vout, "batch_id": batch_id}
             for o in dict.fromkeys(outpoints)
@@ -146,21 +177,16 @@ class BatchWrites(Writing):
 
     def release_reservations(self, batch_id: BatchId, outpoints: Collection[OutPoint] | None, *, at: int) -> None:
         """Ends them; the rows stay."""
-        live = select(reservations.c.id, reservations.c.txid, reservations.c.vout).where(
-            reservations.c.batch_id == batch_id, reservations.c.ended_at.is_(None)
-        )
         wanted = None if outpoints is None else frozenset(outpoints)
-        ended = [row.id for row in self._all(live) if wanted is None or OutPoint(row.txid, row.vout) in wanted]
-        for ids in chunks(ended):
-            self._run(update(reservations).where(reservations.c.id.in_(ids)).values(ended_at=at))
+        live = self._all(_LIVE, batch_id=batch_id)
+        ended = [row.id for row in live if wanted is None or OutPoint(row.txid, row.vout) in wanted]
+        self._update_each(reservations, [({"id": id_}, {"ended_at": at}) for id_ in ended])
 
     def insert_attempt(self, attempt: Attempt, *, at: int) -> None:
         """The same bytes for the same plan again change nothing; for another plan, `uq_attempts_wtxid` refuses them."""
         key = (attempt.batch_id, attempt.plan_number)
         self._keep_bytes(attempt.wtxid, attempt.txid, attempt.ntxid, attempt.raw, at=at, how="signed")
-        known = self._first(
-            select(attempts.c.batch_id, attempts.c.plan_number).where(attempts.c.wtxid == attempt.wtxid)
-        )
+        known = self._first(_ATTEMPT, wtxid=attempt.wtxid)
         if known is not None and (known.batch_id, known.plan_number) == key:
             return
         row = {
@@ -179,33 +205,31 @@ class BatchWrites(Writing):
 
     def mark_sent(self, wtxid: Wtxid, *, at: int, answer: str) -> None:
         """For people and for pacing; decides nothing. Raises `UnknownId`."""
-        values = {"sent_at": at, "last_answer": answer}
-        if self._run(update(attempts).where(attempts.c.wtxid == wtxid).values(**values)) != 1:
+        if self._update(attempts, {"wtxid": wtxid}, {"sent_at": at, "last_answer": answer}) != 1:
             raise UnknownId(wtxid)
 
     def mark_accepted(self, wtxid: Wtxid, *, at: int) -> None:
         """The first time counts. Raises `UnknownId`."""
-        row = self._first(select(attempts.c.accepted_at).where(attempts.c.wtxid == wtxid))
+        row = self._first(_ATTEMPT, wtxid=wtxid)
         if row is None:
             raise UnknownId(wtxid)
         if row.accepted_at is None:
-            self._run(update(attempts).where(attempts.c.wtxid == wtxid).values(accepted_at=at))
+            self._update(attempts, {"wtxid": wtxid}, {"accepted_at": at})
 
     def save_transaction(self, tx: TxView, *, at: int, how: str) -> None:
         """Keeps the bytes for ever, and that they were seen: signing proves nothing about who has shown them."""
         self._keep_bytes(tx.wtxid, tx.txid, tx.ntxid, tx.raw, at=at, how=how)
-        this = (sightings.c.wtxid == tx.wtxid, sightings.c.place == how)
-        if how in SEEN_IN and self._first(select(sightings.c.wtxid).where(*this)) is None:
+        if how in SEEN_IN and self._first(_SIGHTING, wtxid=tx.wtxid, place=how) is None:
             self._insert(sightings, [{"wtxid": tx.wtxid, "place": how, "first_at": at}])
 
     def save_seen_payer(self, withdrawal_id: WithdrawalId, wtxid: Wtxid) -> None:
         """For ever, whatever becomes of its block: a later plan must exclude it (I1)."""
-        this = (seen_payers.c.withdrawal_id == withdrawal_id, seen_payers.c.wtxid == wtxid)
-        if self._first(select(seen_payers.c.wtxid).where(*this)) is None:
-            self._insert(seen_payers, [{"withdrawal_id": withdrawal_id, "wtxid": wtxid}])
+        row = {"withdrawal_id": withdrawal_id, "wtxid": wtxid}
+        if self._first(_PAYER, **row) is None:
+            self._insert(seen_payers, [row])
 
     def _keep_bytes(self, wtxid: str, txid: str, ntxid: str, raw: bytes, *, at: int, how: str) -> None:
-        known = self._first(select(transactions.c.raw).where(transactions.c.wtxid == wtxid))
+        known = self._first(_BYTES, wtxid=wtxid)
         if known is not None:
             ensure(known.raw == raw, f"two different byte strings claim the wtxid {wtxid}")
             return
@@ -214,15 +238,8 @@ class BatchWrites(Writing):
 
     def _ensure_joinable(self, withdrawal_ids: Sequence[WithdrawalId], lineage: BatchId | None) -> None:
         ensure(withdrawal_ids or lineage is None, "a re-issue pays somebody")
-        found = 0
-        for ids in chunks(withdrawal_ids):
-            query = (
-                select(withdrawals.c.id, batches.c.lineage)
-                .join(batches, batches.c.id == withdrawals.c.batch_id, isouter=True)
-                .where(withdrawals.c.id.in_(ids))
-            )
-            for row in self._all(query):
-                found += 1
-                ensure(row.lineage == lineage, f"{row.id} is in lineage {row.lineage}, it cannot join {lineage}")
-        if found != len(withdrawal_ids):
-            raise UnknownId(f"{len(withdrawal_ids) - found} of {len(withdrawal_ids)} withdrawals")
+        found = self._among(_LINEAGES, withdrawal_ids)
+        for row in found:
+            ensure(row.lineage == lineage, f"{row.id} is in lineage {row.lineage}, it cannot join {lineage}")
+        if len(found) != len(withdrawal_ids):
+            raise UnknownId(f"{len(withdrawal_ids) - len(found)} of {len(withdrawal_ids)} withdrawals")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select
 
 from withdrawals.core.model import Coin, Header, OwnScript, Payment, Spend
 from withdrawals.core.types import BlockHash, BlockRef
@@ -14,7 +15,15 @@ from withdrawals.ledger.read_chain import ChainReads
 from withdrawals.ledger.rows import row_of_coin, row_of_own_script, row_of_payment, row_of_spend
 from withdrawals.ledger.schema import headers, leases, own_scripts
 from withdrawals.ledger.session import Writing
+from withdrawals.ledger.statements import Statement
 from withdrawals.ports import FOLLOWER_LEASE
+
+_LEASE: Final = Statement(select(leases).where(leases.c.name == bindparam("name")))
+_UNDOING: Final = tuple(
+    Statement(delete(facts).where(facts.c.height > bindparam("height")))
+    for facts in (schema.payments, schema.spends, schema.coins, headers)
+)
+"""Facts before the headers that they stand under."""
 
 
 class ChainWrites(Writing, ChainReads):
@@ -22,7 +31,7 @@ class ChainWrites(Writing, ChainReads):
 
     def take_lease(self, name: str, holder: str, *, now: int, ttl_s: int) -> int | None:
         """A new holder gets a new epoch, so that the old one's writes are refused when it wakes up."""
-        row = self._first(select(leases).where(leases.c.name == name))
+        row = self._first(_LEASE, name=name)
         if row is not None and row.holder != holder and row.expires_at > now:
             return None
         epoch = 1 if row is None else int(row.epoch) + (row.holder != holder)
@@ -31,7 +40,7 @@ class ChainWrites(Writing, ChainReads):
 
     def check_lease(self, name: str, epoch: int) -> None:
         """Raises `LeaseLost` unless the lease's epoch is still this one."""
-        row = self._first(select(leases.c.epoch, leases.c.holder).where(leases.c.name == name))
+        row = self._first(_LEASE, name=name)
         if row is None or row.epoch != epoch:
             now = "nobody holds it" if row is None else f"{row.holder} holds epoch {row.epoch}"
             raise LeaseLost(f"lease {name}: epoch {epoch} is over, {now}")
@@ -65,8 +74,8 @@ class ChainWrites(Writing, ChainReads):
         self._load_own_tip(old_tip, epoch)
         kept = self.load_header(to.height)
         ensure(kept is not None and kept.hash == to.hash, f"{to} is not on the followed chain")
-        for facts in (schema.payments, schema.spends, schema.coins, headers):
-            self._run(delete(facts).where(facts.c.height > to.height))
+        for undoing in _UNDOING:
+            self._run(undoing, [{"height": to.height}])
 
     def save_payments(self, payments: Sequence[Payment]) -> None:
         """Each stands in a block of the followed chain, which its reference to the header sees to."""
@@ -81,7 +90,7 @@ class ChainWrites(Writing, ChainReads):
     def allocate_script(self, wallet: int, branch: int) -> OwnScript:
         """Marked for ever. Raises `InvariantBroken` if none is left: top up before."""
         own = self.peek_script(wallet, branch)
-        self._run(update(own_scripts).where(own_scripts.c.script == own.script).values(allocated=True))
+        self._update(own_scripts, {"script": own.script}, {"allocated": True})
         return own
 
     def _load_own_tip(self, old_tip: BlockHash | None, epoch: int) -> Header | None:

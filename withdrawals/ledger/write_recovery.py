@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select
 
 from withdrawals.core.foreign import ForeignOutput
 from withdrawals.core.types import BatchId, Ntxid, Wtxid
 from withdrawals.ledger.schema import explanations, fences, foreign_outputs
 from withdrawals.ledger.session import Writing
+from withdrawals.ledger.statements import Statement
+
+_SAID: Final = Statement(select(explanations.c.ntxid).where(explanations.c.ntxid == bindparam("ntxid")))
+_OUTPUT: Final = Statement(
+    select(foreign_outputs.c.vout).where(
+        foreign_outputs.c.ntxid == bindparam("ntxid"), foreign_outputs.c.vout == bindparam("vout")
+    )
+)
 
 
 class RecoveryWrites(Writing):
@@ -17,7 +26,7 @@ class RecoveryWrites(Writing):
 
     def save_explanation(self, ntxid: Ntxid, wtxid: Wtxid, *, at: int, who: str, why: str) -> None:
         """The first word stays; a second one about the same transaction changes only what was open."""
-        if self._first(select(explanations.c.ntxid).where(explanations.c.ntxid == ntxid)) is None:
+        if self._first(_SAID, ntxid=ntxid) is None:
             self._insert(explanations, [{"ntxid": ntxid, "wtxid": wtxid, "who": who, "why": why, "at": at}])
 
     def save_rulings(self, outputs: Sequence[ForeignOutput]) -> None:
@@ -25,11 +34,10 @@ class RecoveryWrites(Writing):
         for output in outputs:
             key = {"ntxid": output.ntxid, "vout": output.vout}
             ruling = {"ruling": output.ruling.value, "withdrawal_id": output.withdrawal_id}
-            this = (foreign_outputs.c.ntxid == output.ntxid, foreign_outputs.c.vout == output.vout)
-            if self._first(select(foreign_outputs.c.vout).where(*this)) is None:
+            if self._first(_OUTPUT, **key) is None:
                 self._insert(foreign_outputs, [{**key, **ruling, "script": output.script, "sats": output.sats}])
             else:
-                self._run(update(foreign_outputs).where(*this).values(**ruling))
+                self._update(foreign_outputs, key, ruling)
 
     def insert_fence(self, batch_id: BatchId, *, at: int, who: str, why: str) -> None:
         """This batch, which pays nobody, is from now on the fence that every plan must descend from."""

@@ -6,15 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, update
-
 from withdrawals.core.model import Identity, Withdrawal, WithdrawalState
 from withdrawals.core.types import BatchId, WithdrawalId
 from withdrawals.errors import UnknownId
 from withdrawals.ledger import schema
 from withdrawals.ledger.rows import row_of_withdrawal
 from withdrawals.ledger.schema import withdrawals
-from withdrawals.ledger.session import Writing, chunks
+from withdrawals.ledger.session import Writing
 
 
 class RequestWrites(Writing):
@@ -50,18 +48,17 @@ class RequestWrites(Writing):
         values: dict[str, Any] = {"state": state.value, "hold_reason": hold_reason, "batch_id": batch_id}
         if released is not None:
             values["released"] = released
-        if self._run(update(withdrawals).where(withdrawals.c.id == withdrawal_id).values(**values)) != 1:
+        if self._update(withdrawals, {"id": withdrawal_id}, values) != 1:
             raise UnknownId(withdrawal_id)
 
     def set_withdrawal_states(self, states: Mapping[WithdrawalId, WithdrawalState]) -> None:
         """The cached states only. Raises `UnknownId`."""
-        statement = update(withdrawals).where(withdrawals.c.id == bindparam("of")).values(state=bindparam("to"))
-        moved = self._run(statement, [{"of": id_, "to": state.value} for id_, state in states.items()])
+        moved = self._update_each(withdrawals, [({"id": id_}, {"state": state.value}) for id_, state in states.items()])
         if moved != len(states):
             raise self._undone(UnknownId(f"{len(states) - moved} of {len(states)} withdrawals"))
 
     def mark_asked(self, withdrawal_ids: Collection[WithdrawalId]) -> None:
         """For ever: a signer is about to see a plan that pays them. Raises `UnknownId`."""
-        for ids in chunks(withdrawal_ids):
-            if self._run(update(withdrawals).where(withdrawals.c.id.in_(ids)).values(asked=True)) != len(ids):
-                raise self._undone(UnknownId(f"one of {len(ids)} withdrawals"))
+        ids = dict.fromkeys(withdrawal_ids)
+        if self._update_each(withdrawals, [({"id": id_}, {"asked": True}) for id_ in ids]) != len(ids):
+            raise self._undone(UnknownId(f"one of {len(ids)} withdrawals"))

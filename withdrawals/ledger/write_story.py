@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select
 
 from withdrawals.core.types import BatchId, WithdrawalId
 from withdrawals.errors import UnknownId
@@ -12,9 +13,16 @@ from withdrawals.ledger import schema
 from withdrawals.ledger.rows import json_of
 from withdrawals.ledger.schema import breaker, events, heartbeats, journal_head, pause
 from withdrawals.ledger.session import Writing
+from withdrawals.ledger.statements import Statement
 from withdrawals.ports import GateRow
 
-_ONLY_ROW = {"id": 1}
+_ONLY_ROW: Final = {"id": 1}
+_OPEN: Final = breaker.c.closed_at.is_(None)
+_SAME_CAUSE: Final = Statement(
+    select(breaker.c.id).where(breaker.c.cause == bindparam("cause"), breaker.c.detail == bindparam("detail"), _OPEN)
+)
+_OPEN_CAUSE: Final = Statement(select(breaker.c.cause).where(breaker.c.id == bindparam("id"), _OPEN))
+_RESUMED: Final = Statement(delete(pause))
 
 
 class StoryWrites(Writing):
@@ -46,10 +54,7 @@ class StoryWrites(Writing):
 
     def open_breaker(self, cause: str, detail: str, *, at: int) -> bool:
         """False if the same cause and detail are open already: nothing is written then."""
-        same = select(breaker.c.id).where(
-            breaker.c.cause == cause, breaker.c.detail == detail, breaker.c.closed_at.is_(None)
-        )
-        if self._first(same) is not None:
+        if self._first(_SAME_CAUSE, cause=cause, detail=detail) is not None:
             return False
         number = self._next(breaker.c.id)
         self._insert(breaker, [{"id": number, "cause": cause, "detail": detail, "opened_at": at}])
@@ -59,17 +64,16 @@ class StoryWrites(Writing):
 
     def close_breaker(self, cause_id: int, *, at: int, who: str, why: str) -> None:
         """A person's deed, told with the name. Raises `UnknownId` if no such cause is open."""
-        row = self._first(select(breaker.c.cause).where(breaker.c.id == cause_id, breaker.c.closed_at.is_(None)))
+        row = self._first(_OPEN_CAUSE, id=cause_id)
         if row is None:
             raise UnknownId(f"breaker cause {cause_id}")
-        values = {"closed_at": at, "closed_by": who, "closed_why": why}
-        self._run(update(breaker).where(breaker.c.id == cause_id).values(**values))
+        self._update(breaker, {"id": cause_id}, {"closed_at": at, "closed_by": who, "closed_why": why})
         self.append_event("breaker.closed", at=at, who=who, why=why, data={"cause": row.cause, "cause_id": cause_id})
 
     def set_pause(self, reason: str | None) -> None:
         """None resumes."""
         if reason is None:
-            self._run(delete(pause))
+            self._run(_RESUMED)
         else:
             self._put(pause, _ONLY_ROW, {"reason": reason})
 

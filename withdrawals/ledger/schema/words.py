@@ -22,7 +22,7 @@ from sqlalchemy.engine import Dialect
 
 from withdrawals.core.model import PlanState
 from withdrawals.core.types import MAX_MONEY
-from withdrawals.errors import ensure
+from withdrawals.errors import InvariantBroken
 
 metadata = MetaData(
     naming_convention={
@@ -52,7 +52,8 @@ class Whole(TypeDecorator[int]):
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - given by SQLAlchemy
         """Raises `InvariantBroken` for what is no int; a bool is none either."""
-        ensure(value is None or type(value) is int, f"{value!r} is stored as a whole number, and is none")
+        if value is not None and type(value) is not int:
+            raise InvariantBroken(f"{value!r} is stored as a whole number, and is none")
         return value
 
 
