@@ -26,7 +26,9 @@
     |   |-- SignerUnavailable          signer_unavailable
     |   |-- LeaseLost                  lease_lost: another follower holds the lease
     |   |-- TipMoved                   tip_moved: decided on another tip than the ledger now has
-    |   `-- LedgerBusy                 ledger_busy: another process holds the database
+    |   |-- LedgerBusy                 ledger_busy: another process holds the database
+    |   |-- LedgerUnavailable          ledger_unavailable: its disk is full or fails, or its database does not answer
+    |   `-- BackupFailed               backup_failed: the copy could not be finished, and nothing of it is left
     `-- OurError                       our own mistake, or somebody broke an invariant: crash, do not go on
         |-- InvariantBroken            invariant_broken
         |   `-- OrderRefused           order_refused: the signer's own checks refused; no key was used
@@ -282,6 +284,21 @@ class LedgerBusy(WorldError):
     """Another process holds the ledger's write lock for too long; nothing was written."""
 
     code = "ledger_busy"
+
+
+class LedgerUnavailable(WorldError):
+    """The ledger's disk is full or fails, or its database does not answer. Nothing that was being stored counts.
+
+    After a sync that failed, a power cut may still bring it back whole: ask again with the same ids, as always.
+    """
+
+    code = "ledger_unavailable"
+
+
+class BackupFailed(WorldError):
+    """A copy of the ledger could not be finished and made durable; nothing of it is left."""
+
+    code = "backup_failed"
 
 
 class OurError(WithdrawalsError):

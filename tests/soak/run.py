@@ -22,6 +22,7 @@ from tests.soak.load import Load
 from tests.soak.schedule import CALM, EVERY_S, Deed, deeds_of
 from tests.soak.stage import COINS, Stage, set_stage
 from tests.soak.storm import storm
+from withdrawals.core.model import BatchState
 from withdrawals.errors import NotAllowed, WorldError
 
 ROUND_S: Final = 60.0
@@ -33,8 +34,9 @@ DRAIN_MAX_S: Final = 900.0
 """However slow the machine is."""
 REST_S: Final = 60.0
 """Within this time after the last block the status has nothing to say."""
-IDLE_S: Final = 1.5
-"""So long the workers are left alone to plan and sign before blocks come without a payment to mine."""
+IDLE_S: Final = (1.5, 20.0)
+"""So long the workers are left alone to plan and sign before blocks come without a payment to mine; longer every time
+that nothing moves, because a slow machine needs longer between two blocks."""
 
 Say = Callable[[str], None]
 
@@ -181,17 +183,18 @@ def _drain(stage: Stage, load: Load, outcome: Outcome, say: Say) -> None:
     stage.running.supervisor.require_alive()
     began = mined_at = moved_at = time.monotonic()
     before: Counter[str] = Counter()
+    idle_s = IDLE_S[0]
     while time.monotonic() < min(moved_at + DRAIN_S, began + DRAIN_MAX_S):
         states = Counter(state for name, state in states_of(stage.world).items() if name not in load.cancelled)
-        if states != before:
-            before, moved_at = states, time.monotonic()
+        if (batches := _batches(stage)) != before:
+            before, moved_at, idle_s = batches, time.monotonic(), IDLE_S[0]
         say(f"{time.monotonic() - began:6.2f} s  at rest: {dict(states)}")
         if states.keys() <= {"final"}:
             break
         # Nobody plans or signs between a block and the follower: where nothing is to be mined, blocks come seldom.
-        if states["broadcast"] or states.keys() <= {"confirmed", "final"} or time.monotonic() > mined_at + IDLE_S:
+        if states["broadcast"] or states.keys() <= {"confirmed", "final"} or time.monotonic() > mined_at + idle_s:
             stage.network.mine(1 if states["broadcast"] else FINAL_DEPTH - 1)
-            mined_at = time.monotonic()
+            mined_at, idle_s = time.monotonic(), min(1.5 * idle_s, IDLE_S[1])
         _wait_followed(stage)
         if stage.world.processor.status().missing_sats:
             stage.refill()
@@ -200,6 +203,12 @@ def _drain(stage: Stage, load: Load, outcome: Outcome, say: Say) -> None:
         wait_for(lambda: not stage.world.processor.status().attention, "the status to be at rest", REST_S)
     except WaitTimeout:
         return  # the judge reads the same words, and names them
+
+
+def _batches(stage: Stage) -> Counter[str]:
+    """How many batches are in each state: what moves even where no request's state does."""
+    with stage.world.parts.ledger.read() as view:
+        return Counter({str(state): len(view.list_batches({state})) for state in BatchState})
 
 
 def _wait_followed(stage: Stage) -> None:

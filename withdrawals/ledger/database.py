@@ -34,6 +34,9 @@ class Database(Protocol):
     def is_busy(self, error: DBAPIError) -> bool:
         """True if another process holds the lock for too long."""
 
+    def why_unavailable(self, error: BaseException) -> str | None:
+        """What is wrong with the disk or the server, and what to do; None for every other error of the driver."""
+
     def broken_constraint(self, error: IntegrityError, raw: object, /) -> str:
         """The name of the constraint that refused a statement, or the commit."""
 

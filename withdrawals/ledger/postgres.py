@@ -17,10 +17,13 @@ from sqlalchemy.pool import NullPool
 from withdrawals.errors import ConfigError, NotAllowed, ensure
 from withdrawals.ledger.guards import Guard
 from withdrawals.ledger.sqlite import WRITES
+from withdrawals.ledger.troubles import name_troubles
 
 _WRITER_LOCK: Final = 0x77_6974_6864  # "withd"
 _BUSY_STATES: Final = frozenset({"55P03", "57014"})
 """lock_not_available, query_canceled."""
+_TROUBLE_CLASSES: Final = frozenset({"08", "53", "57", "58"})
+"""By the first two letters of the state: connections, resources (a full disk too), an administrator, the system."""
 _REFUSE: Final = (
     "CREATE OR REPLACE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
     "RAISE EXCEPTION USING MESSAGE = TG_NAME, ERRCODE = 'check_violation', CONSTRAINT = TG_NAME; END $$"
@@ -49,6 +52,14 @@ class Postgres:
         """True if another process holds the lock for too long."""
         return getattr(error.orig, "sqlstate", None) in _BUSY_STATES
 
+    def why_unavailable(self, error: BaseException) -> str | None:
+        """No connection, a full disk, a server that is going down or coming up, trouble of its system."""
+        state = getattr(error, "sqlstate", None)
+        lost = state is None and type(error).__name__ == "OperationalError"
+        if state in _BUSY_STATES or not (lost or str(state)[:2] in _TROUBLE_CLASSES):
+            return None
+        return f"the ledger's database: {error}: mend it, then ask again with the same ids"
+
     def broken_constraint(self, error: IntegrityError, _raw: object) -> str:
         """The constraint that PostgreSQL names; for a missing value, `nn_table_column`."""
         diagnosis = getattr(error.orig, "diag", None)
@@ -70,6 +81,7 @@ class Postgres:
             engine = create_engine(self._url, **options)
         except ModuleNotFoundError as error:
             raise ConfigError(f"{self._url.drivername} needs the driver: install withdrawals[postgres]") from error
+        name_troubles(engine, self.why_unavailable)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:

@@ -18,9 +18,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
-from withdrawals.errors import ConfigError, NotAllowed, ensure
+from withdrawals.errors import BackupFailed, ConfigError, NotAllowed, ensure
 from withdrawals.ledger.constraints import foreign_name, unique_name
 from withdrawals.ledger.guards import Guard
+from withdrawals.ledger.troubles import name_troubles
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
@@ -64,6 +65,14 @@ class Sqlite:
         """True if another process holds the lock for too long."""
         return str(getattr(error.orig, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
+    def why_unavailable(self, error: BaseException) -> str | None:
+        """A full disk, one that fails, or one that has gone read-only since."""
+        name = str(getattr(error, "sqlite_errorname", ""))
+        if not name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            return None
+        do = "make room on its disk" if name == "SQLITE_FULL" else "look at its disk, and at who may write there"
+        return f"the ledger {self._path}: {error} ({name}): {do}, then ask again with the same ids"
+
     def broken_constraint(self, error: IntegrityError, raw: object) -> str:
         """The name of the constraint that refused a statement, or the commit: then the transaction is still open."""
         kind = str(getattr(error.orig, "sqlite_errorname", ""))
@@ -89,7 +98,7 @@ class Sqlite:
         return (f"{trigger} BEGIN SELECT RAISE(ABORT, '{guard.name}'); END",)
 
     def backup(self, target: Path) -> None:
-        """A consistent copy while others write. Raises `NotAllowed` if there is something at `target`.
+        """A consistent copy while others write. Raises `NotAllowed` if there is something at `target`, `BackupFailed`.
 
         The copy is finished and synced under another name; linking it into place refuses to overwrite, atomically.
         """
@@ -98,17 +107,15 @@ class Sqlite:
         if target.exists() or target.is_symlink():
             raise NotAllowed(f"{target} exists: a backup overwrites nothing")
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         try:
             self._copy(partial)
             _sync(partial)
-            try:
-                target.hardlink_to(partial)
-            except FileExistsError as error:
-                raise NotAllowed(f"{target} exists: a backup overwrites nothing") from error
+            _place(partial, target)
+        except (OSError, sqlite3.Error) as error:
+            raise BackupFailed(f"{target}: {error}: nothing of it is left; make room, or name another disk") from error
         finally:
-            partial.unlink(missing_ok=True)
-        _sync(target.parent)
+            _remove(partial)
 
     def _copy(self, target: Path) -> None:
         source, copy = self._connect("ro"), sqlite3.connect(target)
@@ -132,6 +139,7 @@ class Sqlite:
     def _engine(self, mode: str, *, foreign_keys: bool, pool: type[QueuePool | NullPool]) -> Engine:
         limits: dict[str, Any] = {"pool_size": 4, "max_overflow": -1} if pool is QueuePool else {}
         engine = create_engine("sqlite://", creator=lambda: self._connect(mode), poolclass=pool, **limits)
+        name_troubles(engine, self.why_unavailable)
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -160,6 +168,25 @@ def _orphaned(raw: sqlite3.Connection) -> str:
     keys = raw.execute(f"PRAGMA foreign_key_list({table})").fetchall()
     columns = [key[3] for key in sorted(keys, key=lambda key: int(key[1])) if key[0] == number]
     return foreign_name(table, columns)
+
+
+def _place(partial: Path, target: Path) -> None:
+    """Give the finished copy its name, durably; or not at all."""
+    try:
+        target.hardlink_to(partial)
+    except FileExistsError as error:
+        raise NotAllowed(f"{target} exists: a backup overwrites nothing") from error
+    try:
+        _sync(target.parent)
+    except OSError:
+        target.unlink()
+        raise
+
+
+def _remove(partial: Path) -> None:
+    """The copy under its other name, and what SQLite keeps beside a file that it is writing."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from withdrawals.errors import ConstraintBroken, LedgerBusy, ensure
+from withdrawals.errors import ConstraintBroken, LedgerBusy, LedgerUnavailable, ensure
 from withdrawals.ledger.database import WRITES, Database
 from withdrawals.ledger.digest import digest_of
 from withdrawals.ledger.read_batches import BatchReads
@@ -45,7 +45,10 @@ class SqlLedger:
 
     @contextmanager
     def begin(self) -> Iterator[SqlTx]:
-        """A write transaction. Raises `LedgerBusy` before the block runs, `ConstraintBroken` in it or after it."""
+        """A write transaction. Raises `LedgerBusy` before the block runs, `ConstraintBroken` in it or after it.
+
+        `LedgerUnavailable` may be raised at any point, and then nothing of it is stored.
+        """
         with self._connect(self._writers) as connection:
             tx = SqlTx(connection, self._database)
             yield tx
@@ -65,7 +68,7 @@ class SqlLedger:
             return digest_of(connection)
 
     def backup(self, path: Path) -> None:
-        """A consistent copy while others write. Raises `NotAllowed` if there is something at `path`."""
+        """A consistent copy while others write. Raises `NotAllowed` if there is something at `path`, `BackupFailed`."""
         self._database.backup(path)
 
     def close(self) -> None:
@@ -95,6 +98,9 @@ class SqlLedger:
             broken = self._database.broken_constraint(error, raw)
             connection.invalidate()  # its transaction is still open: it must not go back to the pool
             raise ConstraintBroken(broken) from error
+        except LedgerUnavailable:
+            connection.invalidate()
+            raise
         except DBAPIError as error:
             connection.invalidate()
             raise self._typed(error) from error

@@ -12,6 +12,8 @@ from typing import Final
 from withdrawals.errors import ConfigError, SignerUnavailable
 
 PRIVATE_MODE: Final = 0o600
+DISK_TROUBLES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""What passes without anybody changing the configuration."""
 _FORBIDDEN_MODE: Final = 0o177
 """Bits that neither 0600 nor anything stricter has."""
 _MACOS_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)

@@ -13,7 +13,7 @@ from coincurve.utils import DEFAULT_NONCE
 from withdrawals.core.model import JournalLine, PlannedInput
 from withdrawals.core.tx import InputSignature, push, with_signatures
 from withdrawals.core.types import Network, Sats, ScriptKind
-from withdrawals.errors import OrderRefused, SignerUnavailable, ensure
+from withdrawals.errors import OrderRefused, ensure
 from withdrawals.ports import SignedAnswer, SigningOrder
 from withdrawals.signing.descriptors import Wallet
 from withdrawals.signing.digests import Digests
@@ -118,10 +118,7 @@ class HotSigner:
         if not self._journal.unfinished or self._closed:
             return
         self._journal.close()
-        try:
-            self._journal = Journal(self._journal.path)
-        except OSError as error:
-            raise SignerUnavailable(f"{self._journal.path} still cannot be opened anew: {error}") from error
+        self._journal = Journal(self._journal.path)
 
     def _check(self, order: SigningOrder, standing: Standing) -> None:
         problems = order_problems(order, self._own, journal_lines=len(self._journal))

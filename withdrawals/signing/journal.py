@@ -17,6 +17,7 @@ from withdrawals.core.model import JOURNAL_START, JournalLine
 from withdrawals.core.types import BatchId
 from withdrawals.errors import ConfigError, JournalDamaged, SignerUnavailable, StaleLedger, ensure
 from withdrawals.signing.files import (
+    DISK_TROUBLES,
     create_private,
     lock_exclusively,
     make_durable,
@@ -40,8 +41,9 @@ class Journal:
     """The open journal of one key file. One process at a time, and not across a fork."""
 
     def __init__(self, path: Path) -> None:
-        """Open and prove. Raises `SignerUnavailable` (locked, or the disk fails), `JournalDamaged`, `ConfigError` (not a
-        private file).
+        """Open and prove.
+
+        Raises `SignerUnavailable` (locked, or the disk fails), `JournalDamaged`, `ConfigError` (not a private file).
 
         A missing file stays missing until the first line: a ledger that remembers lines must not find a fresh journal.
         """
@@ -266,6 +268,8 @@ def _take_lock(journal: Path) -> int:
         except FileExistsError:
             fd = open_private(path, os.O_RDWR)
     except OSError as error:
+        if error.errno in DISK_TROUBLES:
+            raise SignerUnavailable(f"{path} cannot be made: {error.strerror}") from error
         raise ConfigError(f"{path} cannot be made: {error.strerror}") from error
     try:
         lock_exclusively(fd, path)

@@ -103,9 +103,12 @@ def create_key_file(
     try:
         write_at(fd, text.encode("ascii"), 0)
         make_durable(fd)
+        make_name_durable(path)
+    except OSError as error:
+        path.unlink()  # nobody has seen its addresses yet, and half a key file is none
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; nothing of it is left") from error
     finally:
         os.close(fd)
-    make_name_durable(path)
     return wallet_of([parse_descriptor(line, network) for line in lines], network)
 
 
