@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import pytest
 from hypothesis import given
@@ -227,6 +228,58 @@ def test_an_output_pays_whom_the_plan_or_the_displaced_say(case: Case) -> None:
     assert found == Attribution(tuple((vout, w.id) for vout, w in case.pays), by_plan=case.by_plan)
 
 
+SPARE = plan([C], [pay(SAME1)], number=2)
+"""The older one's second attempt, which a spender of coins a and b leaves alone."""
+
+
+@dataclass(frozen=True)
+class OneOutput:
+    """One output that is like two requests, both displaced, and whom it pays."""
+
+    pays: Withdrawal
+    plans: tuple[Plan, ...] = (BATCH1, BATCH2)
+    elsewhere: tuple[Withdrawal, ...] = ()
+    noted: tuple[Withdrawal, ...] = ()
+
+
+LOOK_ALIKES = {
+    "the older one": OneOutput(SAME1),
+    "the younger one, whom nothing else can pay: an attempt of the older one is left alone": OneOutput(
+        SAME2, (BATCH1, SPARE, BATCH2)
+    ),
+    "the younger one, whom nothing else can pay: the older one has an attempt elsewhere": OneOutput(
+        SAME2, elsewhere=(SAME1,)
+    ),
+    "the older one, where both may still be paid otherwise": OneOutput(
+        SAME1, (BATCH1, SPARE, BATCH2), elsewhere=(SAME2,)
+    ),
+    "whom it was found to pay before, though younger": OneOutput(SAME2, noted=(SAME2,)),
+    "whom it was found to pay before, though only it can pay the other": OneOutput(
+        SAME1, (BATCH1, SPARE, BATCH2), noted=(SAME1,)
+    ),
+    "the older one, where it was found to pay both": OneOutput(SAME1, noted=(SAME1, SAME2)),
+}
+
+
+@pytest.mark.covers("I11", "CE7")
+@pytest.mark.parametrize("case", LOOK_ALIKES.values(), ids=LOOK_ALIKES.keys())
+def test_of_two_look_alikes_an_output_pays(case: OneOutput) -> None:
+    """Who was found before comes first, then whom only this output can pay, then who asked first."""
+    elsewhere, noted = ({w.id for w in some} for some in (case.elsewhere, case.noted))
+    owed = {w.id: w for w in (SAME1, SAME2)}
+    spender = foreign([A, B], change(), SAME1)
+    found = attribute(spender, case.plans, owed, (), {}, elsewhere=elsewhere, noted=noted)
+    assert found == Attribution(((1, case.pays.id),), by_plan=False)
+
+
+def test_an_output_that_an_operator_ruled_on_pays_nobody_else() -> None:
+    """The next one that is alike does; and if all were ruled on, none."""
+    spender, owed = foreign([A, B], SAME1, SAME2), {w.id: w for w in (SAME1, SAME2)}
+    for ruled, payments in (((0,), ((1, SAME1.id),)), ((1,), ((0, SAME1.id),)), ((0, 1), ())):
+        found = attribute(spender, [BATCH1, BATCH2], owed, (), {}, ruled=ruled)
+        assert found == Attribution(payments, by_plan=False)
+
+
 def test_the_order_of_the_plans_does_not_matter() -> None:
     """Requests are paid in the order in which they came, however the ledger lists what it planned for them."""
     for case in CASES.values():
@@ -254,6 +307,18 @@ def test_a_twin_of_an_ancestor_displaces_what_was_built_on_the_other() -> None:
     """The coin has another name now, so the plan is dead, whoever is paid."""
     assert displaces(BY_HAND_AGAIN, BUILT_ON_IT, known(BY_HAND))
     assert not displaces(BY_HAND, BUILT_ON_IT, known(BY_HAND))
+
+
+def test_what_an_ancestor_spends_is_displaced_only_by_taking_it() -> None:
+    """That the plan rests on an ancestor is nothing to somebody who takes neither's coins."""
+    assert displaces(foreign([A], change()), BUILT_ON_RIVAL, known(RIVAL))
+    assert not displaces(foreign([C], change()), BUILT_ON_RIVAL, known(RIVAL))
+
+
+@pytest.mark.parametrize("words", [SpenderKind, Encoding])
+def test_verdicts_are_stable_words(words: type[StrEnum]) -> None:
+    """Events and pages carry them: each is its name in small letters."""
+    assert [word.value for word in words] == [word.name.lower() for word in words]
 
 
 @pytest.mark.covers("I1", "CE1")
