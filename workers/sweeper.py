@@ -19,8 +19,8 @@ RESENDABLE: Final = frozenset(
 """States in which stored bytes may still have to be sent: whatever is not final."""
 
 BACKLOG_MAX: Final = 20
-"""Where this many rings wait, more would only wait behind them; the first look after they are gone rings again. On a slow
-machine each costs its worker a good part of a second, be there anything left to do for it or not."""
+"""Where more rings than this wait, others would only wait behind them; the first look after they are gone rings again.
+On a slow machine each costs its worker a good part of a second, be there anything left to do for it or not."""
 
 
 def rings_due(view: LedgerView, now: int, resend_interval_s: int) -> list[tuple[str, str]]:

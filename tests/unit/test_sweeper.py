@@ -19,9 +19,9 @@ class CountingBell:
 
     def ring(self, job: str, target: str = "") -> bool:
         self.rings.append(job)
-        return bool(target) or True
+        return not target or self.waiting > 0
 
-    def backlog(self, job: str) -> int:
+    def backlog(self, _job: str) -> int:
         return self.waiting
 
 
