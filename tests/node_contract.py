@@ -1,4 +1,4 @@
-"""What every node does, fake or real: the facts that the steps rest on. Run over both: the fake stays honest."""
+"""What every node does, simulated or real: the facts that the steps rest on. Run over both: ours stays honest."""
 
 from __future__ import annotations
 
@@ -30,6 +30,25 @@ class Lab(Protocol):
 
     def spend(self, coin: OutPoint, *, fee_sats: int = FEE_SATS) -> bytes:
         """A valid transaction that spends it; another fee makes another transaction."""
+
+    def make(
+        self,
+        *coins: OutPoint,
+        fee_sats: int = FEE_SATS,
+        outputs: int = 1,
+        locktime: int = 0,
+        parents: Sequence[bytes] = (),
+    ) -> bytes:
+        """A valid transaction of somebody's that spends these, perhaps outputs of `parents`, into equal outputs."""
+
+    def other_witness(self, raw: bytes) -> bytes:
+        """The same transaction, by txid, with another witness."""
+
+    def coins(self, count: int) -> tuple[OutPoint, ...]:
+        """So many fresh coins in one block that somebody can spend."""
+
+    def young_coinbase(self) -> OutPoint:
+        """What the miner of the tip earned, which is somebody's."""
 
     def send(self, raw: bytes, *, feerate_max: Feerate = CAP) -> SendResult:
         """Through the port."""
@@ -140,6 +159,178 @@ def the_utxo_set_is_read_by_descriptor(lab: Lab) -> None:
     assert paid[-1] in lab.chain.fetch_unspent(hot.descriptors, index_max=8).outputs
 
 
+def a_replacement_pays_more_in_all_and_by_the_byte(lab: Lab) -> None:
+    """As much is not enough, nor is a satoshi more, nor more for so many more bytes that each of them pays less."""
+    coin = lab.coin()
+    first = lab.make(coin, fee_sats=FEE_SATS)
+    assert lab.send(first).outcome is Sent.PRESENT
+    refused = [
+        lab.send(lab.make(coin, fee_sats=FEE_SATS, locktime=1)),
+        lab.send(lab.make(coin, fee_sats=FEE_SATS + 1)),
+        lab.send(lab.make(coin, fee_sats=4 * FEE_SATS, outputs=40)),
+    ]
+    assert [(s.outcome, "insufficient fee" in s.reason) for s in refused] == [(Sent.CONFLICT, True)] * 3, refused
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: first}
+    second = lab.make(coin, fee_sats=2 * FEE_SATS)
+    assert lab.send(second).outcome is Sent.PRESENT
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: second}
+
+
+def a_replacement_pays_for_the_children_it_evicts(lab: Lab) -> None:
+    """Parent, child and grandchild leave together, for more than all of them paid."""
+    coin = lab.coin()
+    family = unconfirmed_line(lab, coin, fees=(FEE_SATS, 5 * FEE_SATS, 5 * FEE_SATS))
+    held = dict(zip([coin, *map(first_output, family)], family, strict=False))
+    assert lab.send(lab.make(coin, fee_sats=9 * FEE_SATS)).outcome is Sent.CONFLICT
+    assert lab.chain.fetch_mempool_spenders(held) == held
+    dear = lab.make(coin, fee_sats=20 * FEE_SATS)
+    assert lab.send(dear).outcome is Sent.PRESENT
+    assert lab.chain.fetch_mempool_spenders(held) == {coin: dear}
+    assert [lab.send(raw).outcome for raw in family] == [Sent.CONFLICT] * 3
+
+
+def a_replacement_does_not_spend_what_it_replaces(lab: Lab) -> None:
+    """Its own parent would be gone."""
+    coin = lab.coin()
+    (parent,) = unconfirmed_line(lab, coin, fees=(FEE_SATS,))
+    eager = lab.make(coin, first_output(parent), fee_sats=20 * FEE_SATS)
+    assert lab.send(eager).outcome is Sent.CONFLICT
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: parent}
+
+
+def at_most_a_hundred_are_replaced_at_once(lab: Lab) -> None:
+    """Whatever is paid for it."""
+    coins = lab.coins(101)
+    held = {coin: lab.make(coin) for coin in coins}
+    assert {lab.send(raw).outcome for raw in held.values()} == {Sent.PRESENT}
+    assert lab.send(lab.make(*coins, fee_sats=1_000 * FEE_SATS)).outcome is Sent.CONFLICT
+    assert lab.chain.fetch_mempool_spenders(coins) == held
+    most = lab.make(*coins[:100], fee_sats=1_000 * FEE_SATS)
+    assert lab.send(most).outcome is Sent.PRESENT
+    assert lab.chain.fetch_mempool_spenders(coins) == {**dict.fromkeys(coins[:100], most), coins[100]: held[coins[100]]}
+    lab.mine()
+
+
+def a_confirmed_rival_takes_the_descendants_along(lab: Lab) -> None:
+    """They spend what is not there any more."""
+    coin = lab.coin()
+    family = unconfirmed_line(lab, coin, fees=(FEE_SATS, FEE_SATS))
+    lab.mine_exactly(lab.make(coin, fee_sats=3 * FEE_SATS))
+    assert lab.chain.fetch_mempool_spenders([coin, first_output(family[0])]) == {}
+    assert [lab.send(raw).outcome for raw in family] == [Sent.CONFLICT] * 2
+
+
+def a_young_coinbase_is_spent_later(lab: Lab) -> None:
+    """A hundred blocks later, with the same bytes."""
+    lab.mine()
+    sent = lab.send(lab.make(lab.young_coinbase()))
+    assert (sent.outcome, "premature" in sent.reason) == (Sent.RETRY_SAME_BYTES, True), sent
+
+
+def a_lock_is_waited_for(lab: Lab) -> None:
+    """Locked to a height it stands in a block above that, and comes into the mempool one block before."""
+    coin = lab.coin()
+    locked = lab.make(coin, locktime=lab.chain.fetch_tip().block.height + 1)
+    sent = lab.send(locked)
+    assert (sent.outcome, "non-final" in sent.reason) == (Sent.RETRY_SAME_BYTES, True), sent
+    lab.mine()
+    assert lab.send(locked).outcome is Sent.PRESENT
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: locked}
+
+
+def the_first_witness_of_a_txid_stays(lab: Lab) -> None:
+    """Another one for the same txid is answered as if it were held, and is not."""
+    coin = lab.coin()
+    raw = lab.make(coin)
+    other = lab.other_witness(raw)
+    assert (view_of(other).txid, other != raw) == (view_of(raw).txid, True)
+    assert lab.send(raw).outcome is Sent.PRESENT
+    again = lab.send(other)
+    assert (again.outcome, again.held_wtxid) == (Sent.PRESENT, view_of(raw).wtxid)
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: raw}
+
+
+def too_small_a_fee_is_for_later_and_none_at_all_for_never(lab: Lab) -> None:
+    """Value comes from nowhere in no mempool."""
+    coin = lab.coin()
+    assert lab.send(lab.make(coin, fee_sats=1)).outcome is Sent.RETRY_SAME_BYTES
+    assert lab.send(lab.make(coin, fee_sats=-1_000)).outcome is Sent.AMBIGUOUS
+    assert lab.chain.fetch_mempool_spenders([coin]) == {}
+
+
+def a_coin_is_made_and_spent_in_one_block(lab: Lab) -> None:
+    """Both are seen in it. What is spent again is a conflict to a node, what is not is there (F17)."""
+    coin = lab.coin()
+    parent = lab.make(coin)
+    child = lab.make(first_output(parent), parents=[parent])
+    assert lab.send(child).outcome is Sent.CONFLICT
+    lab.mine_exactly(parent, child)
+    block = lab.chain.fetch_block(lab.chain.fetch_tip().block.hash)
+    watched = {coin, first_output(parent)}
+    touches = scan_block(block, watched_outpoints=watched, watched_scripts=()).touches
+    assert [touch.tx.raw for touch in touches] == [parent, child]
+    assert lab.send(parent).outcome is Sent.CONFLICT
+    assert lab.send(child).outcome is Sent.PRESENT
+
+
+def a_reorg_gives_a_line_back_parents_first(lab: Lab) -> None:
+    """Three blocks held a line of three, the mempool a fourth; none of it is lost, and all of it is mined again."""
+    coin = lab.coin()
+    line: list[bytes] = []
+    for _ in range(3):
+        line.append(lab.make(first_output(line[-1]) if line else coin))
+        lab.mine_exactly(line[-1])
+    line.append(lab.make(first_output(line[-1])))
+    assert lab.send(line[-1]).outcome is Sent.PRESENT
+    lab.reorg(3)
+    held = dict(zip([coin, *map(first_output, line[:-1])], line, strict=True))
+    assert lab.chain.fetch_mempool_spenders(held) == held
+    lab.mine()
+    assert lab.chain.fetch_mempool_spenders(held) == {}
+    assert lab.send(line[-1]).outcome is Sent.PRESENT
+
+
+def a_reorg_drops_what_descends_from_the_loser(lab: Lab) -> None:
+    """The new branch holds a rival of the second of a line: the first is there, all others are nowhere."""
+    coin = lab.coin()
+    line: list[bytes] = []
+    for _ in range(3):
+        line.append(lab.make(first_output(line[-1]) if line else coin))
+        lab.mine_exactly(line[-1])
+    line.append(lab.make(first_output(line[-1])))
+    assert lab.send(line[-1]).outcome is Sent.PRESENT
+    lab.reorg(3, [line[0], lab.make(first_output(line[0]), fee_sats=3 * FEE_SATS, parents=line)])
+    assert lab.chain.fetch_mempool_spenders([coin, *map(first_output, line)]) == {}
+    assert [lab.send(raw).outcome for raw in line] == [Sent.CONFLICT] * 4
+
+
+def a_deep_reorg_gives_the_last_blocks_back(lab: Lab) -> None:
+    """Twelve blocks are gone, and what the last of them held waits again."""
+    coin = lab.coin()
+    lab.mine(11)
+    raw = lab.make(coin)
+    lab.mine_exactly(raw)
+    height = lab.chain.fetch_tip().block.height
+    lab.reorg(12)
+    assert lab.chain.fetch_tip().block.height == height + 1
+    assert lab.chain.fetch_mempool_spenders([coin]) == {coin: raw}
+    lab.mine()
+
+
+def first_output(raw: bytes) -> OutPoint:
+    """What its first output is called."""
+    return OutPoint(view_of(raw).txid, 0)
+
+
+def unconfirmed_line(lab: Lab, coin: OutPoint, *, fees: Sequence[int]) -> list[bytes]:
+    """A transaction that spends the coin, one that spends its output, and so on, all taken by the mempool."""
+    line: list[bytes] = []
+    for fee_sats in fees:
+        line.append(lab.make(first_output(line[-1]) if line else coin, fee_sats=fee_sats))
+        assert lab.send(line[-1]).outcome is Sent.PRESENT
+    return line
+
+
 FACTS: Final[tuple[Callable[[Lab], None], ...]] = (
     a_block_moves_the_tip_by_one,
     a_block_holds_what_was_mined,
@@ -149,4 +340,17 @@ FACTS: Final[tuple[Callable[[Lab], None], ...]] = (
     a_reorg_gives_transactions_back,
     nobody_spends_what_is_not_there,
     the_utxo_set_is_read_by_descriptor,
+    a_replacement_pays_more_in_all_and_by_the_byte,
+    a_replacement_pays_for_the_children_it_evicts,
+    a_replacement_does_not_spend_what_it_replaces,
+    at_most_a_hundred_are_replaced_at_once,
+    a_confirmed_rival_takes_the_descendants_along,
+    a_young_coinbase_is_spent_later,
+    a_lock_is_waited_for,
+    the_first_witness_of_a_txid_stays,
+    too_small_a_fee_is_for_later_and_none_at_all_for_never,
+    a_coin_is_made_and_spent_in_one_block,
+    a_reorg_gives_a_line_back_parents_first,
+    a_reorg_drops_what_descends_from_the_loser,
+    a_deep_reorg_gives_the_last_blocks_back,
 )

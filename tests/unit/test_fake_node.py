@@ -6,43 +6,41 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.node_contract import CAP, FACTS, FEE_SATS, Lab
-from tests.unit.fakes import FakeClock, FakeNode, customer_script, stranger
-from withdrawals.core.model import TxOut
-from withdrawals.core.types import Feerate, OutPoint, Sats, ScriptPubKey
-from withdrawals.ports import SendResult
+from tests.node_contract import CAP, FACTS, Lab
+from tests.simulation.lab import SimLab
+from tests.unit.fakes import FakeClock, FakeNode
+from withdrawals.core.types import Feerate, OutPoint, ScriptPubKey
+from withdrawals.ports import ChainSource, SendResult
 
 
-class FakeLab:
-    """A fake node with somebody's money in it."""
+class FakeLab(SimLab):
+    """A fake node with somebody's money in it: its own verbs, and transactions made as in any simulated network."""
 
     def __init__(self) -> None:
-        self.chain = FakeNode(FakeClock())
+        self.fake = FakeNode(FakeClock())
+        self.network = self.fake.network
+        self.node = self.network.nodes[0]
 
-    def coin(self) -> OutPoint:
-        (coin,) = self.chain.deposit((customer_script(1), 1_000_000))
-        self.mine()
-        return coin
+    @property
+    def chain(self) -> ChainSource:
+        return self.fake
 
     def pay(self, *outputs: tuple[ScriptPubKey, int]) -> tuple[OutPoint, ...]:
-        paid = self.chain.deposit(*outputs)
+        paid = self.fake.deposit(*outputs)
         self.mine()
         return paid
 
-    def spend(self, coin: OutPoint, *, fee_sats: int = FEE_SATS) -> bytes:
-        return stranger([coin], [TxOut(customer_script(2), Sats(self.chain.unspent()[coin].sats - fee_sats))])
-
     def send(self, raw: bytes, *, feerate_max: Feerate = CAP) -> SendResult:
-        return self.chain.send(raw, feerate_max=feerate_max)
+        return self.fake.send(raw, feerate_max=feerate_max)
 
     def mine(self, blocks: int = 1) -> None:
-        self.chain.mine(blocks)
+        self.fake.mine(blocks)
 
     def mine_exactly(self, *raws: bytes) -> None:
-        self.chain.mine_exactly(*raws)
+        self.fake.mine_exactly(*raws)
 
     def reorg(self, depth: int, *blocks: Sequence[bytes]) -> None:
-        self.chain.reorg(depth, *blocks)
+        self.fake.reorg(depth, *blocks)
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
