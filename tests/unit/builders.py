@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from withdrawals.core.model import (
@@ -104,6 +104,7 @@ def decide(
     feerate: int = RATE,
     day_sats: int = 0,
     batch_id: BatchId = BATCH,
+    fenced: Collection[OutPoint] | None = None,
 ) -> PlanDecision:
     return plan_batch(
         batch_id=batch_id,
@@ -114,6 +115,7 @@ def decide(
         tip_height=TIP,
         policy=policy,
         planned_last_day_sats=Sats(day_sats),
+        fenced=fenced,
     )
 
 

@@ -11,8 +11,8 @@ from tests.unit.builders import WIDE, batched, coin, limited, own, planned, requ
 from withdrawals.core.model import Plan, PlannedOutput, PlanState, TxOut, WithdrawalState
 from withdrawals.core.planning import check_plan
 from withdrawals.core.policy import Policy
-from withdrawals.core.tx import ntxid_of, unsigned_tx
-from withdrawals.core.types import BatchId, Feerate, OutPoint, Sats, Txid, WithdrawalId
+from withdrawals.core.tx import InputSignature, ntxid_of, unsigned_tx, with_signatures
+from withdrawals.core.types import BatchId, Feerate, Ntxid, OutPoint, Sats, Txid, WithdrawalId
 
 QUEUED = [request(1, 50_000), request(2, 60_000)]
 GOOD = planned(QUEUED, [coin(1, 10**6), coin(2, 70_000)])
@@ -130,6 +130,68 @@ def test_a_tampered_plan_is_refused(name: str) -> None:
     known = {c.outpoint: c for c in [coin(1, 10**6), coin(2, 70_000)]}
     problems = check_plan(tamper(GOOD), batched(QUEUED), WIDE, own_scripts={own(10**6).script}, coins=known)
     assert code in {problem.split(":")[0] for problem in problems}
+
+
+def with_bytes(plan: Plan, raw: bytes) -> Plan:
+    return replace(plan, unsigned=raw, ntxid=ntxid_of(raw))
+
+
+def signed(plan: Plan, **parts: object) -> Plan:
+    """The plan's own bytes with something where a signature goes; their ntxid is the same."""
+    signature = InputSignature(**parts)  # type: ignore[arg-type] # a script_sig or a witness
+    return replace(plan, unsigned=with_signatures(plan.unsigned, [signature] * len(plan.inputs)))
+
+
+SPENT, PAID = [(i.outpoint, i.sequence) for i in GOOD.inputs], [TxOut(o.script, o.sats) for o in GOOD.outputs]
+MISREAD: dict[str, tuple[Plan, str]] = {
+    "another version": (
+        with_bytes(GOOD, unsigned_tx(SPENT, PAID, version=1)),
+        "bytes: the transaction is not version 2 with lock time 0",
+    ),
+    "a lock time": (
+        with_bytes(GOOD, unsigned_tx(SPENT, PAID, locktime=1)),
+        "bytes: the transaction is not version 2 with lock time 0",
+    ),
+    "a scriptSig": (signed(GOOD, script_sig=b"\x01\x51"), "bytes: the transaction carries signatures"),
+    "a witness": (signed(GOOD, witness=(b"signature",)), "bytes: the transaction carries signatures"),
+    "another input": (
+        with_bytes(GOOD, unsigned_tx([(OutPoint(Txid("f" * 64), 0), SPENT[0][1]), *SPENT[1:]], PAID)),
+        "inputs: the transaction spends other outpoints than the plan",
+    ),
+    "an input of another sequence": (
+        rebuilt(replace(GOOD, inputs=tuple(replace(i, sequence=0xFFFF_FFFE) for i in GOOD.inputs))),
+        "inputs: a sequence is not 0xfffffffd",
+    ),
+    "outputs in another order": (
+        with_bytes(GOOD, unsigned_tx(SPENT, PAID[::-1])),
+        "outputs: the transaction pays other outputs than the plan",
+    ),
+    "another id": (replace(GOOD, ntxid=Ntxid("0" * 64)), "ntxid: not that of the transaction"),
+}
+
+
+@pytest.mark.parametrize("name", MISREAD)
+def test_one_thing_wrong_with_the_bytes_is_one_problem(name: str) -> None:
+    """Each rule stands alone: everything else about these plans is as it should be."""
+    plan, problem = MISREAD[name]
+    assert check_plan(plan, batched(QUEUED), WIDE) == (problem,)
+
+
+def test_an_output_at_the_dust_limit_is_no_dust() -> None:
+    """294 sats to P2WPKH are the least that nodes relay."""
+    queued = [request(1, 294)]
+    assert check_plan(planned(queued, [coin(1, 10**6)]), batched(queued), WIDE) == ()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [WithdrawalState.BATCHED, WithdrawalState.BROADCAST, WithdrawalState.CONFIRMED, WithdrawalState.FINAL],
+)
+def test_a_batch_keeps_its_withdrawals_wherever_they_stand(state: WithdrawalState) -> None:
+    """A bump that was asked for may be asked for again after a block showed an earlier attempt, and lost it again."""
+    bump = replace(GOOD, number=2, state=PlanState.SIGNING)
+    owed = {id_: replace(w, state=state) for id_, w in batched(QUEUED, asked=True).items()}
+    assert check_plan(bump, owed, WIDE) == ()
 
 
 def test_a_plan_has_at_most_one_change() -> None:
