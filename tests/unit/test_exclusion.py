@@ -11,7 +11,7 @@ import pytest
 from tests.unit.payments import HIGH_S, coin, encoding_of, foreign, pay, plan, withdrawal
 from tests.unit.worlds import Encoding, W, World
 from withdrawals.core import exclusion
-from withdrawals.core.exclusion import Intent, ancestors_of, intent_of, judge_exclusion
+from withdrawals.core.exclusion import Intent, ancestors_of, intent_of, judge_exclusion, waive
 from withdrawals.core.model import PlanState
 from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
 from withdrawals.core.verdict import intent_of_seen
@@ -338,6 +338,58 @@ def test_a_full_batch_is_compared_once_with_each_earlier_intent(monkeypatch: pyt
     assert {(p.withdrawal_id, p.against) for p in outcome.proofs} == {(w, e.ntxid) for w in everyone for e in earlier}
 
 
+# ------------------------------------------------------------------------------- what an operator may answer for
+
+
+@pytest.mark.covers("I1", "CE10")
+def test_exactly_the_missing_proofs_that_somebody_answers_for_are_waived() -> None:
+    """Each by withdrawal and earlier intent; what is proved stays proved, and what was waived before stays waived."""
+    world = World()
+    one, other, shared = (world.tx(name, c, pays=[W, OTHER]) for name, c in (("T1", A), ("T2", B), ("T3", C)))
+    candidate = world.tx("T4", C, D, pays=[W, OTHER])
+    earlier = {W: [one.intent, other.intent, shared.intent], OTHER: [one.intent]}
+    found = judge_exclusion(candidate.intent, earlier, world.known())
+    first = waive(found, {(W, one.intent.ntxid), (OTHER, other.intent.ntxid)})
+    assert [(o.withdrawal_id, o.against) for o in first.waived] == [(W, one.intent.ntxid)]
+    assert [(o.withdrawal_id, o.against) for o in first.objections] == [
+        (W, other.intent.ntxid),
+        (OTHER, one.intent.ntxid),
+    ]
+    assert not first.permitted
+    both = waive(first, [(w, e.intent.ntxid) for w in (W, OTHER) for e in (one, other, shared)])
+    assert both.permitted
+    assert both.waived == (*first.waived, *first.objections)
+    assert both.proofs == first.proofs == found.proofs
+    assert [(p.withdrawal_id, p.against) for p in both.proofs] == [(W, shared.intent.ntxid)]
+
+
+@pytest.mark.covers("I1", "CE9")
+def test_a_payer_that_may_lose_inputs_can_be_answered_for() -> None:
+    """Depth buries a loose payment as it does any other."""
+    told = story(bump_against_a_loose_foreigner)
+    found = told.world.judge(told.candidate, *told.earlier)
+    assert waive(found, [(W, told.earlier[0].intent.ntxid)]).permitted
+
+
+@pytest.mark.covers("I1", "CE1")
+def test_that_an_ancestor_pays_is_never_waived() -> None:
+    """Nor is anything else that depth does not mend: there the candidate itself is wrong."""
+    world = World()
+    payer, loose = world.tx("F", A, pays=[W]), world.tx("G", B)
+    candidate = world.tx("T1", payer.out(1), loose.out(0), B, pays=[W], sealed=False)
+    found = world.judge(candidate, payer)
+    assert {o.code for o in found.objections} == {
+        "unsealed_candidate",
+        "impossible",
+        "ancestor_pays",
+        "not_exclusive",
+    }
+    pairs = {(o.withdrawal_id, o.against) for o in found.objections}
+    left = waive(found, pairs)  # type: ignore[arg-type] # no withdrawal is named where it is about the candidate
+    assert [o.code for o in left.waived] == ["not_exclusive"]
+    assert {o.code for o in left.objections} == {"unsealed_candidate", "impossible", "ancestor_pays"}
+
+
 # ------------------------------------------------------------------------------------------------- plans as intents
 
 
@@ -393,3 +445,11 @@ def test_a_foreign_transaction_pays_whom_it_was_found_to_pay() -> None:
     by_hand = foreign([coin("a")], w)
     intent = intent_of_seen(by_hand, [plan([coin("a")], [pay(w)])], {w.id}, sealed=True)
     assert intent == Intent(by_hand.ntxid, frozenset({coin("a")}), frozenset({w.id}), sealed=True)
+
+
+def test_ancestors_come_by_txid_whatever_order_a_set_gives_them_in() -> None:
+    """The first proof found is the one that a certificate keeps: two machines must find the same one."""
+    txids = [Txid(f"{number:064x}") for number in range(30)]
+    parents = {txid: Intent(Ntxid(txid), frozenset(), frozenset()) for txid in reversed(txids)}
+    child = Intent(Ntxid("c" * 64), frozenset(OutPoint(txid, 0) for txid in txids), frozenset())
+    assert list(ancestors_of(child, parents)) == txids
