@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from tests.simulation.blocks import Block
+from tests.simulation.blocks import Block, Forbidden
 from tests.simulation.mempool import Mempool
 from tests.simulation.network import PURSE_COIN_SATS, SimNetwork, strangers_tx
 from tests.simulation.node import SimNode
+from tests.simulation.transactions import tx_of
 from withdrawals.core.model import Header, TxOut, TxView
 from withdrawals.core.tx import script_of
 from withdrawals.core.types import BlockHash, BlockRef, Feerate, OutPoint, ScriptKind, ScriptPubKey, Txid, Wtxid
@@ -168,8 +170,13 @@ class FakeNode:
         return self.network.purse()
 
     def sees(self, raw: bytes) -> TxView:
-        """Another node relays this to us; what spends the same, we had seen later, and drop."""
-        return self.network.sees(raw).view
+        """Another node relays this to us; what spends the same, we had seen later, and drop.
+
+        What no block on our chain may hold we do not take: that node is on another one.
+        """
+        with suppress(Forbidden):
+            self.network.sees(raw)
+        return tx_of(raw).view
 
     def forgets(self) -> None:
         """The mempool is gone, as after kill -9."""

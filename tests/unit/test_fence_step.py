@@ -364,6 +364,7 @@ def test_a_fence_killed_around_any_commit_or_signature_is_completed_by_the_next_
             left.unlink()  # a file of its own: whoever was killed may still have the old one open
         (bench.folder / "ledger.db").write_bytes(stale)
         (bench.folder / "journal").unlink(missing_ok=True)
+        bench.node.forgets()  # what the run before sent is not this one's past
         restored.start()
 
     start_over()
