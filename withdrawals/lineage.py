@@ -238,5 +238,5 @@ def note_payers(tx: LedgerTx, spender: TxView, policy: Policy) -> None:
     plans = load_plans_touched(tx, spender)
     if any(p.asked and p.ntxid == spender.ntxid for p in plans):
         return
-    for withdrawal_id in {w for _, w in attribute_spender(tx, spender, policy, ()).payments}:
+    for withdrawal_id in sorted({w for _, w in attribute_spender(tx, spender, policy, ()).payments}):
         tx.save_seen_payer(withdrawal_id, spender.wtxid)

@@ -67,7 +67,7 @@ def sweep(parts: Parts) -> int:
         with parts.ledger.begin() as tx:
             tx.beat("sweeper", at=now)
             top_up_scripts(tx, parts.watched_wallet)
-    busy = {job for job in {job for job, _ in rings} if parts.bell.backlog(job) > BACKLOG_MAX}
+    busy = {job for job in dict.fromkeys(job for job, _ in rings) if parts.bell.backlog(job) > BACKLOG_MAX}
     for job, target in rings:
         if job not in busy:
             parts.bell.ring(job, target)

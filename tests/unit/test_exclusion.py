@@ -445,11 +445,3 @@ def test_a_foreign_transaction_pays_whom_it_was_found_to_pay() -> None:
     by_hand = foreign([coin("a")], w)
     intent = intent_of_seen(by_hand, [plan([coin("a")], [pay(w)])], {w.id}, sealed=True)
     assert intent == Intent(by_hand.ntxid, frozenset({coin("a")}), frozenset({w.id}), sealed=True)
-
-
-def test_ancestors_come_by_txid_whatever_order_a_set_gives_them_in() -> None:
-    """The first proof found is the one that a certificate keeps: two machines must find the same one."""
-    txids = [Txid(f"{number:064x}") for number in range(30)]
-    parents = {txid: Intent(Ntxid(txid), frozenset(), frozenset()) for txid in reversed(txids)}
-    child = Intent(Ntxid("c" * 64), frozenset(OutPoint(txid, 0) for txid in txids), frozenset())
-    assert list(ancestors_of(child, parents)) == txids

@@ -101,8 +101,9 @@ def _strangers(line: Known, spends: Mapping[OutPoint, Spend], tip_height: int) -
                 yield taken
 
 
-def _by_depth(displacement: Displacement) -> int:
-    return displacement.depth
+def _by_depth(displacement: Displacement) -> tuple[int, OutPoint]:
+    """Two of one depth are told apart by their outpoint, whatever order a set gives them in."""
+    return displacement.depth, displacement.spend.prevout
 
 
 def _deepest(found: Iterable[Displacement | None]) -> Displacement | None:

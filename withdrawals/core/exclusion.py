@@ -114,7 +114,7 @@ def ancestors_of(intent: Intent, known: Known) -> dict[Txid, Intent]:
         if parent is not None and txid not in found:
             found[txid] = parent
             frontier.update(o.txid for o in parent.prevouts)
-    return found
+    return dict(sorted(found.items()))  # which proof is found first must not rest on the order of a set
 
 
 def judge_exclusion(candidate: Intent, earlier: Mapping[WithdrawalId, Sequence[Intent]], known: Known) -> Exclusion:
@@ -162,7 +162,7 @@ def _objections_to_itself(candidate: Intent, ancestors: Mapping[Txid, Intent]) -
         yield Objection("unsealed_candidate", None, None, "not every input is signed ALL or DEFAULT")
     spent: dict[OutPoint, str] = dict.fromkeys(candidate.prevouts, "the candidate")
     for txid, ancestor in ancestors.items():
-        for outpoint in ancestor.prevouts:
+        for outpoint in sorted(ancestor.prevouts):
             if outpoint in spent:
                 yield Objection(
                     "impossible", None, None, f"{outpoint} is spent by {spent[outpoint]} and by its ancestor {txid}"

@@ -234,7 +234,7 @@ def _save(
             _note_once(tx, attempt, "attempt.witness_differs", note, now)
     elif attempt.sent_at is None or result.outcome is Sent.CONFLICT:
         _note_once(tx, attempt, f"attempt.{result.outcome}", words, now)
-    for raw in set(rivals.values()):
+    for raw in sorted(set(rivals.values())):
         try:
             rival = view_of(raw)
         except MalformedTransaction:

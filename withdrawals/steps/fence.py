@@ -130,12 +130,12 @@ def _fee_rule(fencing: Fencing, coins: Sequence[Coin], estimate: Feerate) -> Fee
     rivals: list[Rival] = []
     with fencing.ledger.read() as view:
         plans = view.load_plans_spending(held.keys())
-    for batch_id in {p.batch_id for p in plans}:
+    for batch_id in dict.fromkeys(p.batch_id for p in plans):
         mine = [p for p in plans if p.batch_id == batch_id]
         prevouts = frozenset(o for p in mine for o in p.prevouts)
         rivals.append(Rival(prevouts, max(p.fee_sats for p in mine), max(p.feerate for p in mine)))
     ours = {p.ntxid for p in plans}
-    for raw in set(fencing.chain.fetch_mempool_spenders(held.keys()).values()):
+    for raw in sorted(set(fencing.chain.fetch_mempool_spenders(held.keys()).values())):
         spender = view_of(raw)
         if spender.ntxid in ours or not held.keys() >= set(spender.prevouts):
             continue  # counted already; or it spends somebody else's coins too, and nobody here knows what it pays

@@ -70,7 +70,7 @@ def reconcile(
         bound = {o.vout: o.withdrawal_id for o in rulings if o.withdrawal_id is not None}
         _tell(tx, found, rulings, words.who, reason, now)
         for encoding in encodings:
-            for withdrawal_id in {*bound.values(), *found.attributed.values()}:
+            for withdrawal_id in sorted({*bound.values(), *found.attributed.values()}):
                 tx.save_seen_payer(withdrawal_id, encoding.wtxid)
         _give_a_batch(tx, batch_id, found.tx, sorted(bound.values()), words.who, reason, now)
         _save_payments(tx, found, bound)

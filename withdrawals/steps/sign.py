@@ -205,9 +205,9 @@ def _objections(tx: LedgerTx, batch: Batch, plan: Plan, policy: Policy) -> list[
     if batch.state in {BatchState.CONFIRMED, BatchState.FINAL}:
         objections.append("everyone in this batch is paid")
     lineage = tx.list_lineage(batch.lineage)
-    strangers = (o for o in plan.prevouts if reserved.get(o) not in lineage)
+    strangers = (o for o in sorted(plan.prevouts) if reserved.get(o) not in lineage)
     objections += [f"{o} is not reserved for this batch or its lineage" for o in strangers]
-    objections += [f"{o} is no coin on this chain" for o in plan.prevouts if o not in coins]
+    objections += [f"{o} is no coin on this chain" for o in sorted(plan.prevouts) if o not in coins]
     objections += [f"{o} was spent by {s.txid}" for o, s in spends.items()]
     objections += [o.message for o in judge_plan(tx, plan, policy).objections]
     objections += fence_objections(tx, plan, policy)
