@@ -325,7 +325,7 @@ def test_a_forgotten_re_issue_is_the_next_generation_of_its_lineage(bench: Bench
     withdrawal = bench.request()
     first = bench.sent()
     (taken,) = bench.newest_plan(first).prevouts
-    theft = stranger([taken], [bench.change_back(COIN_SATS - 2_000)])
+    theft = stranger([taken], [bench.change_back(bench.node.unspent()[taken].sats - 2_000)])
     bench.mine_exactly(theft)
     with bench.ledger.begin() as tx:  # as `reconcile` would, and `resume`
         for cause in tx.load_breaker():
