@@ -55,7 +55,7 @@ class Attendant:
         if " recover " in stranger.command:
             self._world.losses.recovery_wanted = True
             return
-        truth = self._world.foreign_truth.get(stranger.txid, {})
+        truth = self._world.truth_of(stranger.txid)
         other = [o.vout for o in stranger.outputs if o.vout not in truth]
         try:
             done = processor.reconcile(stranger.txid, pays=truth, other=other, reason=WHY, who=WHO)
@@ -75,8 +75,7 @@ class Attendant:
         for words in status.attention:
             topic, _, rest = words.partition(": ")
             if topic == "conflict":
-                with suppress(WorldError, TheirError):
-                    processor.approve_reissue(rest.split()[0], reason=WHY, who=WHO)
+                self._approve(processor, rest.split()[0])
         for held in processor.list_withdrawals({WithdrawalState.HELD}):
             if not self._world.losses.waits_for_exchange(held):
                 with suppress(WorldError, TheirError):
@@ -84,8 +83,15 @@ class Attendant:
         for withdrawal in processor.list_withdrawals({WithdrawalState.BATCHED, WithdrawalState.BROADCAST}):
             step = processor.show(withdrawal.request_id).next_step
             if "approve-reissue" in step or "approve_reissue" in step:
-                with suppress(WorldError, TheirError):
-                    processor.approve_reissue(withdrawal.request_id, reason=WHY, who=WHO)
+                self._approve(processor, withdrawal.request_id)
             elif "--without REQUEST_ID" in step and self._world.is_unrelayable(withdrawal.script):
                 with suppress(WorldError, TheirError):
                     processor.bump(withdrawal.request_id, reason=WHY, without=[withdrawal.request_id], who=WHO)
+
+    def _approve(self, processor: Processor, name: str) -> None:
+        """Say so; where the answer is that coins are missing, they are sent."""
+        with suppress(WorldError, TheirError):
+            try:
+                processor.approve_reissue(name, reason=WHY, who=WHO)
+            except NotAllowed as refused:
+                self._world.refill_wanted |= "not_enough" in str(refused)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Final
 
 from tests.simulation.attendant import Attendant
 from tests.simulation.blocks import Block
@@ -28,14 +29,18 @@ from tests.simulation.queue import SimulatedQueue
 from tests.simulation.scheduler import Scheduler, Task
 from tests.simulation.settings import START, Clock, Settings
 from tests.simulation.story import Kind, Story
+from tests.simulation.transactions import tx_of
 from tests.simulation.weather import Weather
 from tests.unit.signing_orders import DESCRIPTORS, write_key_file
+from withdrawals.core.tx import view_of
 from withdrawals.core.types import Network as Chain
-from withdrawals.core.types import ScriptPubKey
+from withdrawals.core.types import ScriptPubKey, Txid
 from withdrawals.errors import LedgerBusy, OutcomeUnknown, SignerUnavailable, TheirError
 from withdrawals.ports import LedgerView, SignedAnswer, SigningOrder
 from withdrawals.processor import Processor
 from withdrawals.steps import init as init_step
+
+REFILL_SATS: Final = 1_500_000
 
 
 class Crashed(Exception):
@@ -71,6 +76,9 @@ class World:
         self.holdings, self.losses = Holdings(self), Losses(self)
         self.foreign_truth: dict[str, dict[int, str]] = {}
         """By txid of a payment that people made by hand: output index to the request that it was meant for."""
+        self.plan_truth: dict[str, dict[int, str]] = {}
+        """By ntxid of everything that was ever signed: output index to the request that it pays."""
+        self.refill_wanted = False
         self.unrelayable: set[ScriptPubKey] = set()
         self.processes = {
             p.name: p
@@ -166,6 +174,14 @@ class World:
 
     def watch_asked(self, order: SigningOrder) -> None:
         """The keys are about to be used for this."""
+        view = tx_of(order.unsigned)
+        free = {vout: (o.script, o.sats) for vout, o in enumerate(view.outputs)}
+        truth = self.plan_truth.setdefault(view.txid, {})
+        for payment in order.payments:
+            vout = next((v for v, paid in free.items() if paid == (payment.script, payment.sats)), None)
+            if vout is not None:
+                del free[vout]
+                truth[vout] = payment.request_id
         self.oracle.asked(
             order.batch_id,
             order.plan_number,
@@ -255,6 +271,14 @@ class World:
                 for task in process.tasks:
                     self.scheduler.wake(task)
 
+    def truth_of(self, txid: str) -> dict[int, str]:
+        """Whom a transaction was meant to pay, as somebody knows who was there: output index to request."""
+        meant = self.foreign_truth.get(txid)
+        if meant is not None:
+            return meant
+        known = self.network._by_txid.get(Txid(txid))
+        return {} if known is None else self.plan_truth.get(view_of(known.raw).ntxid, {})
+
     def running_process(self) -> Process | None:
         """Whose task runs; None: the simulation itself."""
         task = self.scheduler.running
@@ -303,8 +327,9 @@ class World:
     def refill(self, processor: Processor) -> None:
         """Send what `status` says is missing, and something for fees."""
         missing = processor.status().missing_sats
-        if missing:
-            self.fund((missing + 500_000,))
+        if missing or self.refill_wanted:
+            self.refill_wanted = False
+            self.fund((missing + REFILL_SATS,))
 
     def unrelayable_stays(self) -> None:
         """Nodes come to relay everything again."""
