@@ -69,8 +69,8 @@ def without_in_database(name: str, table: str = "") -> Removal:
     """Ledgers without this index, trigger or (with its table) constraint."""
 
     def enter() -> AbstractContextManager[object]:
-        weaker = _weakened(ledgers._template(), name, table)
-        return patch("tests.ledgers._template", lambda: weaker)
+        weaker = _weakened(ledgers.template(), name, table)
+        return patch("tests.ledgers.template", lambda: weaker)
 
     return enter
 
