@@ -287,9 +287,9 @@ class LedgerBusy(WorldError):
 
 
 class LedgerUnavailable(WorldError):
-    """The ledger's disk is full or fails, or its database does not answer. Nothing that was being stored counts.
+    """The ledger's disk is full or fails, or its database does not answer. Nothing was acted on that is not stored.
 
-    After a sync that failed, a power cut may still bring it back whole: ask again with the same ids, as always.
+    Raised by a commit whose sync failed, it leaves open whether that took effect: ask again with the same ids.
     """
 
     code = "ledger_unavailable"

@@ -70,8 +70,11 @@ class Sqlite:
         name = str(getattr(error, "sqlite_errorname", ""))
         if not name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
             return None
-        do = "make room on its disk" if name == "SQLITE_FULL" else "look at its disk, and at who may write there"
-        return f"the ledger {self._path}: {error} ({name}): {do}, then ask again with the same ids"
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            do = "make room on its disk, or mend it"
+        else:
+            do = "let it be written by the user that we run as, on a disk that is not read-only"
+        return f"the ledger {self._path}: {error} ({name}): {do}; then ask again with the same ids"
 
     def broken_constraint(self, error: IntegrityError, raw: object) -> str:
         """The name of the constraint that refused a statement, or the commit: then the transaction is still open."""

@@ -47,7 +47,7 @@ class SqlLedger:
     def begin(self) -> Iterator[SqlTx]:
         """A write transaction. Raises `LedgerBusy` before the block runs, `ConstraintBroken` in it or after it.
 
-        `LedgerUnavailable` may be raised at any point, and then nothing of it is stored.
+        `LedgerUnavailable` may be raised at any point; by the commit itself, it leaves open whether that took effect.
         """
         with self._connect(self._writers) as connection:
             tx = SqlTx(connection, self._database)
@@ -98,9 +98,11 @@ class SqlLedger:
             broken = self._database.broken_constraint(error, raw)
             connection.invalidate()  # its transaction is still open: it must not go back to the pool
             raise ConstraintBroken(broken) from error
-        except LedgerUnavailable:
+        except LedgerUnavailable as error:
             connection.invalidate()
-            raise
+            # Where only the last sync failed, the whole of it stands in SQLite's log, and whoever opens that next
+            # without knowing better believes it.
+            raise LedgerUnavailable(f"{error}. What was to be stored may be found there later, whole") from error
         except DBAPIError as error:
             connection.invalidate()
             raise self._typed(error) from error
