@@ -297,6 +297,15 @@ def test_each_withdrawal_is_judged_against_its_own_payers() -> None:
     }
 
 
+def test_whom_nobody_was_asked_to_pay_before_needs_no_proof() -> None:
+    """A withdrawal that is in no earlier book is not looked for in vain."""
+    world = World()
+    old, candidate = world.tx("T1", A, pays=[W]), world.tx("T2", A, B, pays=[W, OTHER])
+    outcome = judge_exclusion(candidate.intent, {W: [old.intent]}, world.known())
+    assert outcome.permitted
+    assert [p.withdrawal_id for p in outcome.proofs] == [W]
+
+
 def test_a_plan_that_pays_nobody_needs_no_proof() -> None:
     """A fence or a sweep excludes nobody and is excluded by nobody."""
     world = World()
