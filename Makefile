@@ -60,6 +60,10 @@ mutants:  ## change the rules of the core bit by bit: a unit test must notice (m
 	@$(MAKE) --no-print-directory venv VENV=.venv-mutants MORE=requirements/mutants.txt
 	@.venv-mutants/bin/python -m tests.mutants $(if $(FILE),--file $(FILE)) $(if $(PROCESSES),--processes $(PROCESSES))
 
+simulate: venv  ## histories of the real code in a simulated world of faults: SECONDS=60, or N=1000; SEED=1; REPLAY=17
+	@$(BIN)/python -m tests.simulation $(if $(REPLAY),--replay $(REPLAY)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(N),--histories $(N)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PROCESSES),--processes $(PROCESSES))
+
 soak: venv  ## load for minutes while processes, servers and chain fail at random, then a verdict: MINUTES=5, SEED=1, KILLS=200 a minute
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(VERBOSE),--verbose)
 

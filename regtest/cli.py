@@ -7,6 +7,7 @@ command line is wrong · 3 nothing could be played: no node, or no Redis server.
 from __future__ import annotations
 
 import fnmatch
+import importlib
 import json
 import signal
 import sys
@@ -84,6 +85,23 @@ def replay_command(names: tuple[str, ...], log_path: Path | None, *, as_json: bo
         click.echo(report_text(run.node, results), nl=False)
     show("\n".join(["", *summary_lines(scenarios, results, ink), "", *verdict_lines(results, run.problems, ink)]))
     sys.exit(EXIT_FAILED if run.problems else 0)
+
+
+@cli.command("simulate")
+@click.option("--seed", type=int, default=1, show_default=True, help="The first history's seed.")
+@click.option("--years", type=float, default=1.0, show_default=True, help="So many simulated years, seed after seed.")
+@click.option("--replay", is_flag=True, help="This seed's history alone, with its whole story.")
+@click.option("--processes", type=int, default=1, show_default=True, help="So many histories at once.")
+def simulate_command(seed: int, years: float, processes: int, *, replay: bool) -> None:
+    """Live through histories of the processor in a simulated world. The simulator is part of the source tree."""
+    try:
+        simulator = importlib.import_module("tests.simulation.__main__")
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"the simulator is in the source tree, not in the package: run it there ({error})"
+        ) from error
+    words = ["--replay", str(seed)] if replay else ["--seed", str(seed), "--years", str(years)]
+    sys.exit(simulator.main(words if replay else [*words, "--processes", str(processes)]))
 
 
 def scenarios_named(patterns: Sequence[str]) -> list[Scenario]:
