@@ -101,6 +101,19 @@ def test_a_forgetful_ledger_is_not_believed_until_it_has_recovered(stage: Stage)
     stage.fires("final-unpaid")
 
 
+def test_what_both_memories_lost_is_no_claim_of_the_ledgers(stage: Stage) -> None:
+    """The plan went with the ledger and the journal: its payment is a stranger's until somebody explains it."""
+    stage.paid()
+    stage.check()
+    stage.oracle.amnesia(forgets=True)
+    stage.sql("DELETE FROM attempts")
+    stage.sql("DELETE FROM plans")
+    stage.follow(r1="queued")
+    stage.check()
+    stage.oracle.amnesia(forgets=False)
+    stage.check()
+
+
 def test_a_strangers_payment_that_displaces_the_attempt_makes_it_final(stage: Stage) -> None:
     """An operator spent the attempt's coin and paid the customer exactly: that is a payment, and only one."""
     (coin,) = stage.coins()

@@ -8,7 +8,7 @@ from typing import Final
 from tests.simulation.oracle.exclusive import ancestors_of
 from tests.simulation.oracle.mirror import ASKED, Mirror, Withdrawal
 from tests.simulation.oracle.told import Told
-from tests.simulation.oracle.tree import Block, Tree
+from tests.simulation.oracle.tree import Block, Payment, Tree
 from tests.simulation.oracle.violation import Violation, demand
 from tests.simulation.oracle.wire import OutPoint, Tx
 
@@ -27,6 +27,9 @@ class Claims:
     final_depth: int
     amnesia: bool = False
     lost: set[str] = field(default_factory=set)
+    _forgot_at: int = -1
+    _asked: set[str] = field(default_factory=set)
+    """The ntxids of the plans that the ledger knows to be asked."""
     _before: dict[str, Withdrawal] = field(default_factory=dict)
     _signed: set[str] = field(default_factory=set)
     """The ntxids of plans whose signed bytes the ledger held at some time."""
@@ -35,8 +38,9 @@ class Claims:
     """By ntxid: what was seen out there and whose bytes the ledger did not hold when it last looked."""
 
     def forget(self) -> None:
-        """Another database: no row has a history."""
+        """Another database: no row has a history, and what was asked so far may be unknown to it for ever."""
         self._before = {}
+        self._forgot_at = self.told.tick + 1 if self.amnesia else self._forgot_at
 
     def check_lost(self) -> None:
         """nothing-lost: what the exchange was told is accepted is in the ledger, once, unchanged, for ever.
@@ -101,8 +105,9 @@ class Claims:
         """final-unpaid: what the ledger says of a payment is so on the branch that ends at the ledger's own tip.
 
         `final`: paid there, `final_depth` deep; also after a reorg that went deeper. `confirmed`: paid there. Waiting,
-        cancelled or rejected: no plan of ours pays it there. And the other way round, paid-unnoticed: what our own plan
-        pays there is not called unpaid. A foreign output pays one request, and only one with an attempt it displaces.
+        cancelled or rejected: no plan of ours pays it there, but for one that went with both memories. And the other
+        way round, paid-unnoticed: what our own plan pays there is not called unpaid. A foreign output pays one request,
+        and only one with an attempt it displaces.
         """
         tip = self.mirror.tip
         block = None if tip is None else self.tree.blocks.get(tip[1])
@@ -110,13 +115,14 @@ class Claims:
             return
         if block is None:
             raise Violation("final-unpaid", f"the ledger's tip {tip[1]} is a block that nobody ever made")
+        self._asked = {p.ntxid for p in self.mirror.plans.values() if p.state in ASKED}
         used: set[OutPoint] = set()
         for row in self.mirror.withdrawals.values():
             self._check_state(row, block, used)
 
     def _check_state(self, row: Withdrawal, tip: Block, used: set[OutPoint]) -> None:
         payments = tip.summary.paid.get(row.request_id, ())
-        by_plan = any(p.by_plan for p in payments) and row.request_id not in self.told.elsewhere
+        by_plan = any(self._is_known(p) for p in payments) and row.request_id not in self.told.elsewhere
         where = f"on the branch of block {tip.height} {tip.hash}"
         ours_pays = f"{row.request_id} is {row.state}, and a plan of ours pays it {where}"
         if row.state in _WAITING:
@@ -130,6 +136,13 @@ class Claims:
             highest = tip.height - needed + 1
             paid = any(p.height <= highest for p in payments) or self._paid_by_stranger(row, tip, highest, used)
             demand(paid, "final-unpaid", f"{row.request_id} is {row.state}, and not paid {needed} deep {where}")
+
+    def _is_known(self, payment: Payment) -> bool:
+        """Whether a plan of ours pays that the ledger has, or that no restore can have taken from it."""
+        if payment.asked is None:
+            return False
+        forgotten = payment.asked <= self._forgot_at
+        return not forgotten or self.told.txs[payment.outpoint[0]].ntxid in self._asked
 
     def _paid_by_stranger(self, row: Withdrawal, tip: Block, highest: int, used: set[OutPoint]) -> bool:
         """Whether an output of somebody else's, that counts for nobody else yet, pays it."""
