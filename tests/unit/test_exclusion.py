@@ -11,7 +11,7 @@ import pytest
 from tests.unit.payments import HIGH_S, coin, encoding_of, foreign, pay, plan, withdrawal
 from tests.unit.worlds import Encoding, W, World
 from withdrawals.core import exclusion
-from withdrawals.core.exclusion import Intent, ancestors_of, intent_of, judge_exclusion, waive
+from withdrawals.core.exclusion import Intent, Proof, ancestors_of, intent_of, judge_exclusion, waive
 from withdrawals.core.model import PlanState
 from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
 from withdrawals.core.verdict import intent_of_seen
@@ -295,6 +295,28 @@ def test_each_withdrawal_is_judged_against_its_own_payers() -> None:
         (W, shared.intent.ntxid),
         (OTHER, shared.intent.ntxid),
     }
+
+
+def test_a_proof_names_the_two_that_spend_one_outpoint() -> None:
+    """Certificates keep these words: who of either side, so that a person can look both up."""
+    world = World()
+    old, rescue = world.tx("T1", A, pays=[W]), world.tx("F", A)
+    child = world.tx("T2", rescue.out(0), B, pays=[W])
+    bump = world.tx("T3", B, pays=[W])
+    (proof,) = world.judge(child, old).proofs
+    assert proof == Proof(W, old.intent.ntxid, A, f"its ancestor {rescue.txid}", "the earlier one")
+    (proof,) = world.judge(old, child).proofs
+    assert proof == Proof(W, child.intent.ntxid, A, "the candidate", f"its ancestor {rescue.txid}")
+    (proof,) = world.judge(bump, child).proofs
+    assert proof == Proof(W, child.intent.ntxid, B, "the candidate", "the earlier one")
+
+
+def test_of_several_proofs_the_same_one_is_always_given() -> None:
+    """Certificates of one decision are alike on every machine: the lowest outpoint is named."""
+    world = World()
+    old = world.tx("T1", A, B, C, D, pays=[W])
+    (proof,) = world.judge(world.tx("T2", A, B, C, D, pays=[W]), old).proofs
+    assert proof.outpoint == min(A, B, C, D)
 
 
 def test_whom_nobody_was_asked_to_pay_before_needs_no_proof() -> None:
