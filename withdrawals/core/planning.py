@@ -36,7 +36,7 @@ from withdrawals.core.model import (
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, hash256, ntxid_of, parts_of, unsigned_tx
 from withdrawals.core.types import BatchId, Feerate, OutPoint, Sats, ScriptPubKey, WithdrawalId
-from withdrawals.errors import ensure
+from withdrawals.errors import InvariantBroken, ensure
 
 TX_VERSION: Final = 2
 SEQUENCE: Final = 0xFFFF_FFFD
@@ -91,9 +91,8 @@ def plan_batch(  # noqa: PLR0913 -- one decision needs all of it at once
             policy=policy,
             fenced=fenced,
         )
-        ensure(isinstance(selection, Selection), "coins that suffice for a draft suffice for its plan")
         if isinstance(selection, NotEnough):
-            break  # never: `ensure` raised; written out for the type checker
+            raise InvariantBroken("coins that suffice for a draft suffice for its plan")
         if selection.vsize > MAX_VSIZE:
             draft.give_back(selection.vsize)
             continue
