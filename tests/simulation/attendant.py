@@ -56,18 +56,15 @@ class Attendant:
             self._world.losses.recovery_wanted = True
             return
         truth = self._world.truth_of(stranger.txid)
-        other = [o.vout for o in stranger.outputs if o.vout not in truth]
-        try:
-            done = processor.reconcile(stranger.txid, pays=truth, other=other, reason=WHY, who=WHO)
-        except NotAllowed:
-            done = processor.reconcile(stranger.txid, reason=WHY, who=WHO)
-        del done
+        other = [o.vout for o in stranger.outputs if o.vout not in truth and o.meaning.startswith("looks like")]
+        processor.reconcile(stranger.txid, pays=truth, other=other, reason=WHY, who=WHO)
         for vout, request_id in truth.items():
             self._world.oracle.bound(request_id, stranger.txid, vout)
 
     def _follow_words(self, processor: Processor, status: Status) -> None:
         causes = {cause.cause for cause in status.breaker}
-        if causes & RECOVERABLE:
+        told = {cause.id for cause in status.breaker if cause.cause in RECOVERABLE}
+        if told - self._world.losses.causes_dealt_with:
             self._world.losses.recovery_wanted = True
         if "deep_reorg" in causes:
             with suppress(WorldError, NotAllowed):

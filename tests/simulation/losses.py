@@ -39,6 +39,8 @@ class Losses:
         """The journal was put back, too."""
         self.amnesia = False
         """The ledger's claims are not to be believed: it was not recovered, or not every id was repeated."""
+        self.causes_dealt_with: set[int] = set()
+        """Numbers of the breaker's causes for which `recover` was run already."""
         self._repeating: list[Task] = []
         self._standby: list[Backup] = []
         self._commits = 0
@@ -75,8 +77,10 @@ class Losses:
         world.oracle.amnesia(forgets=True)
 
     def recovered(self) -> None:
-        """The command came to its end."""
+        """The command came to its end; what is open in the breaker now, `resume` closes."""
         self.recovery_wanted = self.fence_wanted = False
+        with self._world.look() as view:
+            self.causes_dealt_with = {cause.id for cause in view.load_breaker()}
 
     def asked_again(self) -> None:
         """Every id is being repeated: once that is done the ledger's word counts again."""
