@@ -58,7 +58,7 @@ model: venv  ## every story of small worlds, the real core deciding (minutes): R
 
 mutants:  ## change the rules of the core bit by bit: a unit test must notice (minutes): FILE=lint.py, PROCESSES=2
 	@$(MAKE) --no-print-directory venv VENV=.venv-mutants MORE=requirements/mutants.txt
-	@.venv-mutants/bin/python -m tests.mutants $(if $(FILE),--file $(FILE)) $(if $(PROCESSES),--processes $(PROCESSES))
+	@PYTHONHASHSEED=0 .venv-mutants/bin/python -m tests.mutants $(if $(FILE),--file $(FILE)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 simulate: venv  ## histories of the real code in a simulated world of faults: SECONDS=60, or N=1000; SEED=1; REPLAY=17
 	@$(BIN)/python -m tests.simulation $(if $(REPLAY),--replay $(REPLAY)) $(if $(SEED),--seed $(SEED)) \

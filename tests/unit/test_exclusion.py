@@ -275,12 +275,15 @@ def test_an_unsealed_candidate_is_refused_even_alone() -> None:
 
 @pytest.mark.parametrize("own_input", [True, False], ids=["with the candidate", "between two ancestors"])
 def test_a_candidate_that_no_chain_can_hold_is_refused(own_input: bool) -> None:  # noqa: FBT001
-    """Its ancestry spends an outpoint twice: it excludes everything, and pays nobody."""
+    """Its ancestry spends an outpoint twice: it excludes everything, and pays nobody. Both spenders are named."""
     world = World()
     left, right = world.tx("F", A), world.tx("G", A)
     candidate = world.tx("T1", left.out(0), A if own_input else right.out(0), pays=[W])
     assert (candidate.family, candidate.family) not in world.shared
-    assert [o.code for o in world.judge(candidate).objections] == ["impossible"]
+    (objection,) = world.judge(candidate).objections
+    pairs = [("the candidate", left.txid)] if own_input else [(left.txid, right.txid), (right.txid, left.txid)]
+    assert objection.code == "impossible"
+    assert objection.message in {f"{A} is spent by {one} and by its ancestor {other}" for one, other in pairs}
 
 
 def test_each_withdrawal_is_judged_against_its_own_payers() -> None:
