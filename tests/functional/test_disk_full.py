@@ -100,6 +100,38 @@ def test_running_processes_say_what_is_wrong_with_the_disk_and_go_on_when_it_is_
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.covers("P3", "I2", "I12")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("fault", "files", "words"),
+    [
+        pytest.param(Fault.BAD_WRITES, LEDGER, "error [ledger_unavailable]", id="the ledger's disk"),
+        pytest.param(Fault.BAD_SYNCS, JOURNAL, "cannot sign yet", id="the journal's disk"),
+    ],
+)
+def test_processes_that_start_on_a_bad_disk_say_so_and_come_up_when_it_is_mended(
+    on_disk: OnDisk, fault: Fault, files: str, words: str
+) -> None:
+    """Without the ledger a process ends, and is started again ever more slowly; without the journal it waits."""
+    world, disk = on_disk.world, on_disk.disk
+    earlier = Running(world, on_disk.command("run"))
+    earlier.wait_up()
+    world.request(sats=SATS)
+    wait_all_sent(world, timeout_s=60)
+    earlier.supervisor.terminate()
+    rule = disk.fail(fault, files)
+    running = Running(world, on_disk.command("run"))
+    log = running.supervisor.output_path
+    wait_for(lambda: rule.refused > 0 and words in log.read_text(encoding="utf-8"), "the trouble to be named", 60)
+    world.request(sats=SATS)
+    disk.mend()
+    wait_all_sent(world, timeout_s=60)
+    wait_all_final(world, timeout_s=60)
+    world.assert_final_and_paid_once()
+    assert world.breaker() == []
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
 def stored_txids(world: World) -> set[str]:
     """Of everything that was ever signed, by the ledger."""
     return {attempt.txid for name in world.customers for attempt in world.processor.show(name).attempts}
