@@ -33,6 +33,6 @@ def fault(name: str, weight: float) -> Callable[[Callable[[World], str | None]],
     return lambda do: Deed(name, weight, Kind.FAULT, do)
 
 
-def choose(rng: random.Random, deeds: Sequence[Deed]) -> Deed:
-    """One of them, by weight."""
-    return rng.choices(deeds, weights=[deed.weight for deed in deeds])[0]
+def choose(rng: random.Random, deeds: Sequence[Deed], weights: Sequence[float]) -> Deed:
+    """One of them, by these weights."""
+    return rng.choices(deeds, weights=weights)[0]

@@ -81,7 +81,8 @@ def _minable(world: World, node: SimNode) -> list[bytes]:
     ]
 
 
-def _twin_of(world: World, raw: bytes) -> tuple[str, bytes] | None:
+def twin_of(world: World, raw: bytes) -> tuple[str, bytes] | None:
+    """Another encoding of these bytes, and the class of its making; None: nobody can make one."""
     prevouts = []
     for outpoint in tx_of(raw).prevouts:
         made = world.network._by_txid.get(outpoint.txid)
@@ -114,7 +115,7 @@ def twin_mined(world: World) -> str | None:
     """A miner re-encodes what we signed."""
     node = _node(world)
     candidates = _minable(world, node)
-    twin = _twin_of(world, world.deeds.choice(candidates)) if candidates else None
+    twin = twin_of(world, world.deeds.choice(candidates)) if candidates else None
     if twin is None:
         return None
     words = _mine_exactly(world, node, twin[1])
@@ -126,7 +127,7 @@ def twin_relayed(world: World) -> str | None:
     """A twin sits in a mempool before ours does."""
     node = _node(world)
     candidates = _minable(world, node)
-    twin = _twin_of(world, world.deeds.choice(candidates)) if candidates else None
+    twin = twin_of(world, world.deeds.choice(candidates)) if candidates else None
     if twin is None:
         return None
     try:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines, deeds_of_people
+from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines, deeds_of_people, deeds_of_rivals
 from tests.simulation.deeds import choose
 from tests.simulation.exchange import Stand
+from tests.simulation.focus import weights_of
 from tests.simulation.memory import the_database
 from tests.simulation.oracle import Violation
 from tests.simulation.recovery import recover_if_wanted
@@ -23,7 +24,13 @@ from tests.simulation.world import Crashed, World
 from withdrawals.core.model import WithdrawalState
 from withdrawals.processor import Processor
 
-DEEDS: Final = (*deeds_of_chain.DEEDS, *deeds_of_machines.DEEDS, *deeds_of_people.DEEDS, *deeds_of_losses.DEEDS)
+DEEDS: Final = (
+    *deeds_of_chain.DEEDS,
+    *deeds_of_machines.DEEDS,
+    *deeds_of_people.DEEDS,
+    *deeds_of_losses.DEEDS,
+    *deeds_of_rivals.DEEDS,
+)
 WITHDRAWALS_MIN: Final = 5
 DEEDS_MIN: Final = 60
 STEPS_PER_DEED: Final = 18
@@ -135,7 +142,7 @@ class History:
 
     def _deed(self) -> None:
         world = self.world
-        deed = choose(world.deeds, DEEDS)
+        deed = choose(world.deeds, DEEDS, weights_of(world.settings.focus, DEEDS))
         words = deed.do(world)
         if words is not None:
             world.clock.at += world.deeds.randrange(20)

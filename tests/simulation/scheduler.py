@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from greenlet import greenlet  # type: ignore[import-untyped]
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 
 class Killed(BaseException):
@@ -45,7 +45,7 @@ class Scheduler:
         self.tasks: list[Task] = []
         self.running: Task | None = None
         self._count = 0
-        self._main = greenlet.getcurrent()
+        self._main = getcurrent()
 
     def spawn(self, name: str, body: Callable[[], object]) -> Task:
         """A new task; it runs when it is chosen."""
@@ -128,6 +128,7 @@ class Scheduler:
         if thread is not None and not task.ended:
             if thread:  # it stands somewhere
                 self.running = task
+                thread.parent = getcurrent()  # whoever kills it goes on from here, in the middle of a call perhaps
                 try:
                     thread.throw(Killed)
                 finally:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tests.simulation.focus import Focus, focus_of
 from tests.unit.signing_orders import DESCRIPTORS, NESTED, PKH, TR, WPKH
 from withdrawals.config import Config, NodeConfig
 from withdrawals.core.policy import Policy
@@ -51,6 +52,8 @@ class Settings:
     policy: Policy = POLICY
     coins: tuple[int, ...] = PURSES[0]
     nodes: int = 2
+    focus: Focus = Focus.EVERYTHING
+    """What it dwells on."""
 
     def config(self, folder: Path) -> Config:
         """The configuration of every process; keys and journal are in this folder."""
@@ -68,7 +71,8 @@ class Settings:
 
 def settings_of(seed: int) -> Settings:
     """What a seed's history begins with."""
-    return Settings(kind=KINDS[seed % len(KINDS)], coins=PURSES[seed // len(KINDS) % len(PURSES)])
+    coins = PURSES[seed // len(KINDS) % len(PURSES)]
+    return Settings(kind=KINDS[seed % len(KINDS)], coins=coins, focus=focus_of(seed))
 
 
 @cache
