@@ -32,13 +32,11 @@ class Checks:
         if label.bold:
             return "signed a payment that can share a chain with one already seen"
         refunded = self._world.budgets.values[budget].refunded
-        said = self._once(("twice", chain, refunded), lambda: self._paid_twice(self._chain(chain), refunded))
+        said = self._once(("twice", chain, refunded), lambda: self.paid_twice(self._chain(chain), refunded))
         if not said and self._wanted.never_two:
-            said = self._once(("two", existing), lambda: self._two_that_can_share(existing))
+            said = self._once(("two", existing), lambda: self.two_that_can_share(existing))
         if not said and self._wanted.verdict:
-            said = self._once(
-                ("judged", ledger, view), lambda: self._misjudged(self._ledger(ledger), self._chain(view))
-            )
+            said = self._once(("judged", ledger, view), lambda: self.misjudged(self._ledger(ledger), self._chain(view)))
         if not said and self._wanted.live and view == chain:
             said = self._once(("live", ledger, view, fence), lambda: self._stuck(ledger, view, fence))
         return said
@@ -56,7 +54,7 @@ class Checks:
 
     # ------------------------------------------------------------------------------------------------------ safety
 
-    def _paid_twice(self, chain: View, refunded: frozenset[str]) -> str:
+    def paid_twice(self, chain: View, refunded: frozenset[str]) -> str:
         ours = [t for t in chain if t >= 0 and self._pool.txs[t].kind == OURS]
         for w in self._customers:
             times = sum(w in self._pool.pays[t] for t in ours)
@@ -66,7 +64,7 @@ class Checks:
                 return f"{w} is REFUNDED AND PAID"
         return ""
 
-    def _two_that_can_share(self, existing: int) -> str:
+    def two_that_can_share(self, existing: int) -> str:
         """Two payments of ours for one customer that some chain could hold, however deep the reorg to it."""
         ours = [t for t in self._world.existing.values[existing] if self._pool.txs[t].kind == OURS]
         for t, u in combinations(sorted(ours), 2):
@@ -75,7 +73,7 @@ class Checks:
                 return f"{', '.join(sorted(shared))}: #{t} and #{u} CAN SHARE A CHAIN"
         return ""
 
-    def _misjudged(self, ledger: Ledger, view: View) -> str:
+    def misjudged(self, ledger: Ledger, view: View) -> str:
         paid = frozenset(self._world.desk.verdict(ledger, view)[0])
         alike, outputs = self._world.bounds.alike, sum(len(self._pool.pays[t]) for t in view if t >= 0)
         if alike and len(paid) > outputs:

@@ -82,12 +82,13 @@ class Clerk:
 
     def _batch(self, lot: Lot, state: BatchState = BatchState.BROADCAST, *, marked: bool = True) -> Batch:
         """The batch as the ledger holds it. `marked` False: we died after asking a signer, and nobody wrote it down."""
-        mark = PlanState.SIGNED
+        states = [PlanState.SIGNED] * len(lot.plans)
         if lot.status == UNANSWERED:
-            mark = PlanState.SIGNING if marked else PlanState.PLANNED
-        plans = tuple(replace(self._pool.plan(p), number=n, state=mark) for n, p in enumerate(lot.plans, 1))
+            states[-1] = PlanState.SIGNING if marked else PlanState.PLANNED
+        numbered = enumerate(zip(lot.plans, states, strict=True), 1)
+        plans = tuple(replace(self._pool.plan(p), number=n, state=state) for n, (p, state) in numbered)
         members = tuple(self._withdrawal(w, WithdrawalState.BATCHED, asked=marked) for w in lot.members)
-        attempts = tuple(map(_attempt, plans)) if mark is PlanState.SIGNED else ()
+        attempts = tuple(_attempt(plan) for plan in plans if plan.state is PlanState.SIGNED)
         return Batch(_BATCH, _BATCH, None, 1, state, members, plans, attempts, created_at=0)
 
     def _withdrawal(self, w: str, state: WithdrawalState, *, asked: bool) -> Withdrawal:

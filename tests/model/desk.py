@@ -6,7 +6,7 @@ transaction that stores a block's facts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -35,7 +35,7 @@ class Desk:
     answers: Answers = field(default_factory=Answers)
 
     def __post_init__(self) -> None:
-        self._verdicts: dict[tuple[tuple[Lot, ...], tuple[int, ...], View], tuple[Depths, Paid]] = {}
+        self._verdicts: dict[tuple[Hashable, View], tuple[Depths, Paid]] = {}
         self.judge, self.clerk = (
             Judge(self.pool, self.answers),
             Clerk(self.pool, self.answers, self.run.rules.final_depth),
@@ -65,8 +65,10 @@ class Desk:
 
     def asked(self, ledger: Ledger) -> frozenset[int]:
         """Every plan that the ledger knows a signer saw."""
-        marked = self.rules.asked_is_marked
-        return frozenset(p for lot in ledger.lots if marked or lot.status != UNANSWERED for p in lot.plans)
+        asked = frozenset(p for lot in ledger.lots for p in lot.plans)
+        if self.rules.asked_is_marked:
+            return asked
+        return asked - {lot.plans[-1] for lot in ledger.lots if lot.status == UNANSWERED}
 
     def asked_for(self, ledger: Ledger, customer: str) -> frozenset[int]:
         """Those that pay this customer."""
@@ -75,6 +77,9 @@ class Desk:
     def earlier(self, ledger: Ledger, customers: Sequence[str]) -> tuple[frozenset[int], Paid]:
         """The plans and the payers that a new plan for these customers must exclude."""
         plans = frozenset[int]().union(*(self.asked_for(ledger, w) for w in customers))
+        if not self.rules.generations:
+            at = {n for w, n in zip(self.bounds.customers, ledger.where, strict=True) if w in customers and n >= 0}
+            plans &= {p for n in at for p in ledger.lots[n].plans}
         seen = frozenset((w, t) for w, t in ledger.seen if w in customers) if self.rules.seen_payers else frozenset()
         return plans, seen
 
@@ -93,10 +98,12 @@ class Desk:
 
     def verdict(self, ledger: Ledger, view: View) -> tuple[Depths, Paid]:
         """Who is judged paid on this chain, and who was seen to be paid by no plan of ours."""
-        question = (ledger.lots, ledger.where, view)
-        if question not in self._verdicts:
-            self._verdicts[question] = self._verdict(ledger, view)
-        return self._verdicts[question]
+        by_lineage = self.rules.judged_by == "lineage" and not self.rules.final_is_terminal
+        question = (self.asked(ledger) if by_lineage else (ledger.lots, ledger.where), view)
+        known = self._verdicts.get(question)
+        if known is None:
+            known = self._verdicts[question] = self._verdict(ledger, view)
+        return known
 
     def _verdict(self, ledger: Ledger, view: View) -> tuple[Depths, Paid]:
         asked = self.asked(ledger)

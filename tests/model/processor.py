@@ -92,7 +92,7 @@ class _Now:
             if lot.status != UNANSWERED:
                 continue
             answered = self.ledger.replaced(n, lot._replace(status=LIVE))
-            yield Move("asks again", lot.plans[0], answered, chosen=True)
+            yield Move("asks again", lot.plans[-1], answered, chosen=True)
             if self.desk.clerk.may_abandon(lot, marked=marked):
                 gone = self.ledger.replaced(n, lot._replace(plans=(), status=CLOSED)).released(
                     self.ledger.held_by(n), n
@@ -131,9 +131,13 @@ class _Now:
         where = {c: n for c, w in enumerate(self.bounds.customers) if w in members}
         ledger = self.ledger.added(Lot(members, (t,), LIVE, n)).placed(where).reserving(self.pool.txs[t].inputs, n)
         yield Move("plans and signs", t, ledger, chosen=chosen)
+        yield from self._died("plans", t, ledger, n)
+
+    def _died(self, verb: str, t: int, ledger: Ledger, n: int) -> Iterator[Move]:
+        """The same, but we die between asking a signer for the last plan of a batch and hearing from it."""
         if self.options.crashing:
             died = ledger.replaced(n, ledger.lots[n]._replace(status=UNANSWERED))
-            yield Move("plans, asks the signer and DIES before the answer", t, died, crash=True)
+            yield Move(f"{verb}, asks the signer and DIES before the answer", t, died, crash=True)
 
     # ------------------------------------------------------------------------------------ what one batch may do next
 
@@ -161,6 +165,7 @@ class _Now:
             if t not in lot.plans and self.may(t):
                 ledger = self.ledger.replaced(n, lot._replace(plans=(*lot.plans, t))).reserving(frozenset(coins), n)
                 yield Move("bumps" if not left_out else "bumps, leaving some out", t, ledger, chosen=coins == kept)
+                yield from self._died("bumps", t, ledger, n)
 
     def _reissues(self, n: int, lot: Lot, unpaid: tuple[str, ...]) -> Iterator[Move]:
         """The next generation, from its lineage's coins and free ones: every pair of them, and the planner's choice."""
@@ -182,6 +187,7 @@ class _Now:
             ledger = self.ledger.added(Lot(unpaid, (t,), LIVE, lot.line)).moved(n, where)
             ledger = ledger.inherited(n, new).reserving(coins, new)
             yield Move("re-issues", t, ledger, chosen=frozenset(coins) == choice)
+            yield from self._died("re-issues", t, ledger, new)
 
     def _next_choice(self, unpaid: tuple[str, ...], lineage: Sequence[Out]) -> frozenset[Out]:
         if not self.desk.run.checks.live:

@@ -54,6 +54,8 @@ NO_CLAUSE_II = _rule(broken_rules.NO_CLAUSE_II)
 """Clause (ii): an ancestor may pay the same customer."""
 NO_NTXIDS = _rule(BrokenRule("no ntxids", {"_surely_differ": _as_signed}))
 """The comparison of ntxids: an earlier payer is known by the txid that we signed, and by no other."""
+BY_WTXID = _rule(broken_rules.WTXIDS)
+"""Ancestors are compared by txid: one transaction, seen in two encodings, counts as two that exclude each other."""
 KEEP_ONE_INPUT = _swap(bumping, "_all_inputs", _first_input_only)
 """A bump keeps one earlier input instead of all."""
 NO_GUARD = _swap(lifecycle, "_by_hand", _whatever_was_asked)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.model.checks import Checks
+from tests.model.reduced import Search
 from tests.model.setting import Run
 from tests.model.states import Label, State
 from tests.model.world import World
@@ -28,6 +30,12 @@ class Result:
     questions: int
     """How many different questions the real core answered."""
     capped: bool
+    depth: int = 0
+    """How many steps the longest of the shortest ways to a state has; only counted by the reduced search."""
+    dangers: Mapping[int, int] = field(default_factory=dict)
+    """How many states have seen which dangers (bits, see together.py); only counted by the reduced search."""
+    in_story: int = 0
+    """The dangers of the story that was found."""
 
     @property
     def expected(self) -> bool:
@@ -55,7 +63,31 @@ def search(run: Run, seconds: float | None = None) -> Result:
         # Millions of tuples without a cycle among them: looking for cycles would cost an eighth of the time.
         gc.disable()
         without.callback(gc.enable)
-        return _search(run, seconds)
+        return (_search_together if run.together else _search)(run, seconds)
+
+
+def _search_together(run: Run, seconds: float | None) -> Result:
+    found = Search(run, seconds, remember=False)
+    found.run_to_the_end()
+    told, took = found, time.process_time() - found.began
+    if found.violation:
+        told = Search(run, None, remember=True)
+        told.run_to_the_end()
+    asked = len(found.together.world.desk.answers)
+    trace, in_story = told.story() if told.violation else ((), 0)
+    return Result(
+        run=run,
+        violation=told.violation,
+        trace=trace,
+        states=found.states,
+        transitions=found.transitions,
+        seconds=took,
+        questions=asked,
+        capped=found.capped,
+        depth=found.depth,
+        dangers=found.seen,
+        in_story=in_story,
+    )
 
 
 def _search(run: Run, seconds: float | None) -> Result:

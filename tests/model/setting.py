@@ -67,8 +67,12 @@ class Rules:
     """Whose stored bytes are sent again: those of `all` generations, or only the `live` one's."""
     anchor: bool = False
     """First plans spend a coin that the product calls an anchor. Where it is not asked for, more is tried."""
+    generations: bool = True
+    """The plans of earlier generations must be excluded too, and not only those of the present batch."""
     journal: bool = False
     """A restored ledger gets back every plan ever asked."""
+    journal_first: bool = True
+    """The journal has a plan before its signer sees it, and not only once the answer is there."""
     hold: bool = False
     """A restored ledger pays nobody whose id the exchange has not repeated."""
     fence: bool = False
@@ -112,6 +116,8 @@ class Run:
     without: tuple[Removal, ...] = ()
     fails: str = ""
     """Empty: it must hold. Else words that the violation found must contain."""
+    together: bool = False
+    """Made by the reduced search, in which the follower may always lag: see together.py."""
 
     def small(self, **bounds: object) -> Run:
         """The same in another world."""

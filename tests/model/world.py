@@ -133,12 +133,12 @@ class World:
             for coins in (i for k in range(1, self.bounds.foreign_inputs + 1) for i in combinations(ours, k)):
                 for pays in self.bounds.foreign_pays:
                     t = self.pool.make(FOREIGN, coins, pays)
-                    if t not in exist and all(self._is_worth_paying(t, w, exist) for w in self.pool.pays[t]):
+                    if t not in exist and all(self.is_worth_paying(t, w, exist) for w in self.pool.pays[t]):
                         known.append((Label("somebody with our keys signs", t), self.existing.number(exist | {t})))
             self._strangers[existing, chain] = known
         return known
 
-    def _is_worth_paying(self, t: int, customer: str, exist: frozenset[int]) -> bool:
+    def is_worth_paying(self, t: int, customer: str, exist: frozenset[int]) -> bool:
         """Only from a coin that some attempt for the customer needs: nobody can prevent a gift from elsewhere."""
         coins = set(self.pool.txs[t].inputs)
         attempts = (u for u in exist if customer in self.pool.pays[u])
@@ -155,7 +155,7 @@ class World:
             if at == HELD and w not in left.refunded:
                 after = self.ledgers.number(ledger.placed({n: QUEUED}))
                 yield Label(f"the exchange repeats {w}"), (existing, chain, view, after, budget, fence)
-            if left.cancels and at == QUEUED and self._may_cancel(ledger, view, w):
+            if left.cancels and at == QUEUED and self.may_cancel(ledger, view, w):
                 after = self.ledgers.number(ledger.placed({n: CANCELLED}))
                 fewer = left._replace(cancels=left.cancels - 1, refunded=left.refunded | {w})
                 yield (
@@ -163,7 +163,7 @@ class World:
                     (existing, chain, view, after, self.budgets.number(fewer), fence),
                 )
 
-    def _may_cancel(self, ledger: Ledger, view: int, customer: str) -> bool:
+    def may_cancel(self, ledger: Ledger, view: int, customer: str) -> bool:
         paid, _ = self.desk.verdict(ledger, self.chains.values[view])
         asked = bool(self.desk.asked_for(ledger, customer))
         return customer not in paid and self.desk.clerk.may_cancel(customer, QUEUED, asked=asked)
@@ -175,7 +175,7 @@ class World:
         bare = empty_ledger(len(self.bounds.customers), HELD if rules.hold else QUEUED)
         budget = self.budgets.number(left)
         if rules.journal:
-            after = self.follow(self.ledgers.number(self._replayed(bare, exist)), view)
+            after = self.follow(self.ledgers.number(self.replayed(bare, exist)), view)
             yield Label("the ledger is restored, the journal replayed"), (existing, chain, view, after, budget, fence)
             return
         after = self.follow(self.ledgers.number(bare), view)
@@ -186,7 +186,7 @@ class World:
             label = Label("the ledger is restored, every coin fenced by", t)
             yield label, (self.existing.number(exist | {t}), chain, view, after, budget, t)
 
-    def _replayed(self, ledger: Ledger, exist: frozenset[int]) -> Ledger:
+    def replayed(self, ledger: Ledger, exist: frozenset[int]) -> Ledger:
         """Every plan that a signer ever saw, in batches of the same customers."""
         plans: dict[tuple[str, ...], list[int]] = {}
         for t in sorted(exist):
@@ -212,7 +212,7 @@ class World:
             if t is not None and t in self.existing.values[existing]:
                 told = label._replace(bold=False)
             elif t is not None:
-                fewer, more = fewer._replace(plans=fewer.plans - 1), self._existing_with(existing, t)
+                fewer, more = fewer._replace(plans=fewer.plans - 1), self.existing_with(existing, t)
             yield told, (more, chain, view, after, self.budgets.number(fewer), fence)
 
     def moves_of(self, ledger: int, view: int, options: Options) -> list[tuple[Label, int, Move]]:
@@ -225,7 +225,7 @@ class World:
             ]
         return known
 
-    def _existing_with(self, existing: int, t: int) -> int:
+    def existing_with(self, existing: int, t: int) -> int:
         known = self._with.get((existing, t))
         if known is None:
             known = self._with[existing, t] = self.existing.number(self.existing.values[existing] | {t})
