@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -10,7 +12,18 @@ from typing import Any
 import pytest
 
 from regtest.network import Network
+from tests.functional.disk_faults import why_not
 from tests.functional.world import World
+
+
+@pytest.fixture(scope="session")
+def disk_faults() -> None:
+    """What answers other processes' system calls: skipped where no system offers it, failed in CI where one should."""
+    why = why_not()
+    if why and sys.platform.startswith("linux") and os.environ.get("CI") == "true":
+        pytest.fail(why, pytrace=False)
+    if why:
+        pytest.skip(why)
 
 
 @pytest.fixture

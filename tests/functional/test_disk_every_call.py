@@ -14,7 +14,6 @@ from itertools import count
 
 import pytest
 
-from tests.functional.disk_faults import why_not
 from tests.functional.disk_victim import Order, Report
 
 log = logging.getLogger(__name__)
@@ -30,11 +29,8 @@ Victim = Callable[[Order], Report]
 
 
 @pytest.fixture
-def victim() -> Iterator[Victim]:
+def victim(disk_faults: None) -> Iterator[Victim]:
     """One program that forks a victim for every order."""
-    if why := why_not():
-        assert not os.environ.get("CI"), why
-        pytest.skip(why)
     command = [sys.executable, "-m", "tests.functional.disk_victim"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         orders, reports = program.stdin, program.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from regtest.network import Network
 from regtest.waiting import wait_for
-from tests.functional.disk_faults import Disk, Fault, why_not
+from tests.functional.disk_faults import Disk, Fault
 from tests.functional.running import Running, wait_all_final, wait_all_sent
 from tests.functional.world import COIN_SATS, World
 from withdrawals.processor import Processor
@@ -54,11 +53,10 @@ class OnDisk:
 
 
 @pytest.fixture
-def on_disk(module_network: Network, make_world: Callable[..., World], redis_url: str) -> Iterator[OnDisk]:
+def on_disk(
+    module_network: Network, make_world: Callable[..., World], redis_url: str, disk_faults: None
+) -> Iterator[OnDisk]:
     """A funded processor; its disk is good at first."""
-    if why := why_not():
-        assert not os.environ.get("CI"), why
-        pytest.skip(why)
     world = make_world(module_network, redis_url=redis_url, policy=POLICY)
     world.fund_hot_wallet(*[COIN_SATS] * 8)
     disk = Disk()

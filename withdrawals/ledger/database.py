@@ -37,6 +37,9 @@ class Database(Protocol):
     def why_unavailable(self, error: BaseException) -> str | None:
         """What is wrong with the disk or the server, and what to do; None for every other error of the driver."""
 
+    def leaves_open(self, error: BaseException | None) -> bool:
+        """Whether a commit that met this trouble may have taken effect all the same."""
+
     def broken_constraint(self, error: IntegrityError, raw: object, /) -> str:
         """The name of the constraint that refused a statement, or the commit."""
 

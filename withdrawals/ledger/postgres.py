@@ -60,6 +60,10 @@ class Postgres:
             return None
         return f"the ledger's database: {error}: mend it, then ask again with the same ids"
 
+    def leaves_open(self, _error: BaseException | None) -> bool:
+        """The reply is what is missing, not the commit."""
+        return True
+
     def broken_constraint(self, error: IntegrityError, _raw: object) -> str:
         """The constraint that PostgreSQL names; for a missing value, `nn_table_column`."""
         diagnosis = getattr(error.orig, "diag", None)

@@ -76,6 +76,13 @@ class Sqlite:
             do = "let it be written by the user that we run as, on a disk that is not read-only"
         return f"the ledger {self._path}: {error} ({name}): {do}; then ask again with the same ids"
 
+    def leaves_open(self, error: BaseException | None) -> bool:
+        """Where only the last sync failed, the whole of it stands in the log, and whoever opens that next believes it.
+
+        On a full disk its last frame, without which the others do not count, is not there.
+        """
+        return getattr(error, "sqlite_errorname", "") != "SQLITE_FULL"
+
     def broken_constraint(self, error: IntegrityError, raw: object) -> str:
         """The name of the constraint that refused a statement, or the commit: then the transaction is still open."""
         kind = str(getattr(error.orig, "sqlite_errorname", ""))

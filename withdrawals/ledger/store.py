@@ -100,8 +100,8 @@ class SqlLedger:
             raise ConstraintBroken(broken) from error
         except LedgerUnavailable as error:
             connection.invalidate()
-            # Where only the last sync failed, the whole of it stands in SQLite's log, and whoever opens that next
-            # without knowing better believes it.
+            if not self._database.leaves_open(error.__cause__):
+                raise
             raise LedgerUnavailable(f"{error}. What was to be stored may be found there later, whole") from error
         except DBAPIError as error:
             connection.invalidate()
