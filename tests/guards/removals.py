@@ -23,6 +23,7 @@ from withdrawals.core.types import BlockHash, BlockRef, OutPoint, Sats, Txid, Wi
 from withdrawals.core.verdict import Attribution
 from withdrawals.ledger.read_story import StoryReads
 from withdrawals.ledger.schema import headers
+from withdrawals.ledger.statements import Ready
 from withdrawals.ledger.write_chain import ChainWrites
 from withdrawals.lineage import attribute_spender
 from withdrawals.ports import GateRow, LedgerView, SignedAnswer, SigningOrder
@@ -60,6 +61,12 @@ def nothing(*_: object, **__: object) -> None:
 def answer(value: object) -> Callable[..., object]:
     """The same answer whatever is asked."""
     return lambda *_, **__: value
+
+
+def values_as_they_are(ready: Ready, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A statement's arguments, none of them looked at."""
+    known = {**ready.fixed, **values}
+    return tuple(known[name] for name, _ in ready.binds)
 
 
 # -------------------------------------------------------------------------------------------- what the database refuses
