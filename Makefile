@@ -57,7 +57,7 @@ model: venv  ## every story of small worlds, the real core deciding (minutes): R
 	@$(BIN)/python -m tests.model $(if $(RUN),--run $(RUN)) $(if $(SECONDS),--seconds $(SECONDS))
 
 mutants:  ## change the rules of the core bit by bit: a unit test must notice (minutes): FILE=lint.py, PROCESSES=2
-	@$(MAKE) --no-print-directory venv VENV=.venv-mutants MORE=requirements/mutants.txt
+	@$(MAKE) --no-print-directory --silent venv VENV=.venv-mutants MORE=requirements/mutants.txt
 	@PYTHONHASHSEED=0 .venv-mutants/bin/python -m tests.mutants $(if $(FILE),--file $(FILE)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 simulate: venv  ## histories of the real code in a simulated world of faults: SECONDS=60, or N=1000; SEED=1; REPLAY=17

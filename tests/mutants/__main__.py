@@ -26,7 +26,7 @@ SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
 SCORE_MIN: Final = 90.0
 TESTS: Final = {
     "exclusion.py": (
-        "displacement", "exclusion", "verdict", "fencing", "reissuing", "exclusion_brute_force", "exclusion_histories",
+        "exclusion", "displacement", "verdict", "fencing", "reissuing", "exclusion_brute_force", "exclusion_histories",
     ),
     "verdict.py": ("verdict", "exclusion", "displacement", "settlement", "reissuing"),
     "lifecycle.py": ("lifecycle", "settlement"),
