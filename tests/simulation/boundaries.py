@@ -72,7 +72,10 @@ class _Edged(AbstractContextManager[Any]):
             except BaseException as death:
                 self._inner.__exit__(type(death), death, death.__traceback__)
                 raise
-        return self._inner.__exit__(kind, error, trace)
+        swallowed = self._inner.__exit__(kind, error, trace)
+        if error is None and self._commits:
+            self._edge.after("ledger.commit")
+        return swallowed
 
 
 class EdgedPort:
