@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines, deeds_of_people, deeds_of_rivals
 from tests.simulation.deeds import choose
+from tests.simulation.derivations import derived_once
 from tests.simulation.exchange import Stand
 from tests.simulation.focus import weights_of
 from tests.simulation.memory import the_database
@@ -87,7 +88,7 @@ class History:
         """Everything."""
         violation = ""
         world = self.world
-        with world.disk.mounted():
+        with world.disk.mounted(), derived_once():
             try:
                 self._begin()
                 self._live()
