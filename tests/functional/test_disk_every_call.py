@@ -28,7 +28,7 @@ JOURNAL = r"/journal$|/victim$"
 Victim = Callable[[Order], Report]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def victim(disk_faults: None) -> Iterator[Victim]:
     """One program that forks a victim for every order."""
     command = [sys.executable, "-m", "tests.functional.disk_victim"]
