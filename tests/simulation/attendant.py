@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from withdrawals.core.model import WithdrawalState
+from withdrawals.core.model import Withdrawal, WithdrawalState
 from withdrawals.errors import NotAllowed, TheirError, WorldError
 from withdrawals.processor import Processor
 from withdrawals.status import Status
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WHO: Final = "ops"
 WHY: Final = "as docs/operations.md says"
 RECOVERABLE: Final = frozenset({"stale_ledger"})
+FENCE_AGAIN: Final = ("lost a coin to something", "does not spend all it must")
+"""Of a fence: `recover --fence` again, with every process stopped."""
 
 
 class Attendant:
@@ -73,17 +75,25 @@ class Attendant:
             topic, _, rest = words.partition(": ")
             if topic == "conflict":
                 self._approve(processor, rest.split()[0])
+            elif topic == "fence" and any(cause in rest for cause in FENCE_AGAIN):
+                self._world.losses.recovery_wanted = self._world.losses.fence_wanted = True
         for held in processor.list_withdrawals({WithdrawalState.HELD}):
             if not self._world.losses.waits_for_exchange(held):
                 with suppress(WorldError, TheirError):
                     processor.release(held.request_id, reason=WHY, who=WHO)
         for withdrawal in processor.list_withdrawals({WithdrawalState.BATCHED, WithdrawalState.BROADCAST}):
-            step = processor.show(withdrawal.request_id).next_step
-            if "approve-reissue" in step or "approve_reissue" in step:
-                self._approve(processor, withdrawal.request_id)
+            self._take_next_step(processor, withdrawal)
+
+    def _take_next_step(self, processor: Processor, withdrawal: Withdrawal) -> None:
+        """What `why` says of one that is not paid yet."""
+        step, name = processor.show(withdrawal.request_id).next_step, withdrawal.request_id
+        with suppress(WorldError, TheirError):
+            if "approve-reissue" in step:
+                self._approve(processor, name)
+            elif "answer failed the checks" in step:
+                processor.bump(name, reason=WHY, who=WHO)
             elif "--without REQUEST_ID" in step and self._world.is_unrelayable(withdrawal.script):
-                with suppress(WorldError, TheirError):
-                    processor.bump(withdrawal.request_id, reason=WHY, without=[withdrawal.request_id], who=WHO)
+                processor.bump(name, reason=WHY, without=[name], who=WHO)
 
     def _approve(self, processor: Processor, name: str) -> None:
         """Say so; where the answer is that coins are missing, they are sent."""

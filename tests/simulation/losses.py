@@ -76,6 +76,11 @@ class Losses:
         self._repeating, self._standby = [], []
         world.oracle.amnesia(forgets=True)
 
+    def doubt(self) -> None:
+        """The chain is about to be read again from its beginning: until everything is settled, states say nothing."""
+        self.amnesia = True
+        self._world.oracle.amnesia(forgets=True)
+
     def recovered(self) -> None:
         """The command came to its end; what is open in the breaker now, `resume` closes."""
         self.recovery_wanted = self.fence_wanted = False

@@ -18,7 +18,7 @@ from tests.simulation.memory import MemoryLedger, the_database
 from tests.simulation.scheduler import Killed, Task
 from withdrawals.bootstrap import Parts
 from withdrawals.errors import ConstraintBroken, WorldError
-from withdrawals.ports import Ledger
+from withdrawals.ports import Ledger, SignedAnswer, SigningOrder
 from withdrawals.processor import Processor
 from withdrawals.signing.descriptors import Wallet, parse_wallet
 from withdrawals.signing.hot import HotSigner
@@ -128,8 +128,16 @@ class SimulatedParts(Parts):
     @cached_property
     def signer(self) -> Any:  # noqa: ANN401 -- the real signer behind its edge
         """The real keys and journal."""
-        world = self.process.world
-        return EdgedSigner(self._open_signer(), self.process, asked=world.watch_asked, signed=world.watch_signed)
+        world, inner = self.process.world, self._open_signer()
+        use_keys = inner._sign
+
+        def watched(order: SigningOrder) -> bytes:
+            """What was never signed binds nobody, and what was signed exists, also where no answer comes of it."""
+            world.watch_keys(order)
+            return world.watch_signed(order, SignedAnswer(use_keys(order), inner.journal_head)).raw
+
+        inner._sign = watched  # type: ignore[method-assign]
+        return EdgedSigner(inner, self.process, asked=world.watch_asked, signed=lambda _order, answer: answer)
 
     def require_supported_node(self) -> None:
         """The simulated one is."""

@@ -25,6 +25,8 @@ def recover_if_wanted(world: World) -> None:
     world.clock.at += SILENCE_S
     done: list[object] = []
     fence = world.losses.fence_wanted
+    if fence and not world.losses.amnesia:
+        world.losses.doubt()
 
     def command(processor: Processor) -> None:
         done.append(processor.recover(reason=WHY, fence=fence, who=WHO))

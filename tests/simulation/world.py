@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from tests.simulation.scheduler import Scheduler, Task
 from tests.simulation.settings import START, Clock, Settings
 from tests.simulation.story import Kind, Story
 from tests.simulation.transactions import tx_of
+from tests.simulation.twins import twin_of
 from tests.simulation.weather import Weather
 from tests.unit.signing_orders import DESCRIPTORS, write_key_file
 from withdrawals.core.tx import view_of
@@ -79,6 +81,8 @@ class World:
         self.plan_truth: dict[str, dict[int, str]] = {}
         """By ntxid of everything that was ever signed: output index to the request that it pays."""
         self.refill_wanted = False
+        self.elsewhere = False
+        """Whether it is another ledger's processor that uses the keys now."""
         self.unrelayable: set[ScriptPubKey] = set()
         self.processes = {
             p.name: p
@@ -173,7 +177,7 @@ class World:
         self.restart_later(process)
 
     def watch_asked(self, order: SigningOrder) -> None:
-        """The keys are about to be used for this."""
+        """A signer is about to be asked for this."""
         view = tx_of(order.unsigned)
         free = {vout: (o.script, o.sats) for vout, o in enumerate(view.outputs)}
         truth = self.plan_truth.setdefault(view.txid, {})
@@ -182,17 +186,28 @@ class World:
             if vout is not None:
                 del free[vout]
                 truth[vout] = payment.request_id
+
+    def watch_keys(self, order: SigningOrder) -> None:
+        """The keys are about to be used for this: until then, whoever died in between bound nobody to anything."""
         self.oracle.asked(
             order.batch_id,
             order.plan_number,
             order.unsigned,
             [(p.request_id, bytes(p.script), p.sats) for p in order.payments],
+            elsewhere=self.elsewhere,
         )
 
     def watch_signed(self, order: SigningOrder, answer: SignedAnswer) -> SignedAnswer:
         """Signed bytes exist from now on, whoever receives them."""
         del order
-        self.oracle.answered(answer.raw)
+        if (
+            self.weather.strikes(self.weather.signer_malleates)
+            and (twin := twin_of(self, answer.raw, self.faults)) is not None
+        ):
+            self.holdings.keep(answer.raw)
+            self.tell(Kind.FAULT, "signer_malleates", twin[0])
+            answer = replace(answer, raw=twin[1])
+        self.oracle.answered(answer.raw, late=self.elsewhere)
         self.holdings.keep(answer.raw)
         return answer
 
