@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from regtest.malleate import MALLEATORS, CannotMalleate, Prevout
 from tests.simulation.blocks import Forbidden
 from tests.simulation.deeds import Deed, day, fault
 from tests.simulation.network import stranger_script, strangers_tx
 from tests.simulation.transactions import tx_of
+from tests.simulation.twins import twin_of
 from withdrawals.core.model import TxOut
 from withdrawals.core.types import Sats
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BLOCK_S: Final = 600
-TWINS: Final = ("T01", "T02b", "T11", "W01")
 FOREIGN_FEE_SATS: Final = 2_000
 OFTEN: Final = 0.6
 SELDOM: Final = 0.3
@@ -79,23 +78,6 @@ def _minable(world: World, node: SimNode) -> list[bytes]:
         for raw in world.holdings.signed.values()
         if world.network.package(node, raw) is not None
     ]
-
-
-def twin_of(world: World, raw: bytes) -> tuple[str, bytes] | None:
-    """Another encoding of these bytes, and the class of its making; None: nobody can make one."""
-    prevouts = []
-    for outpoint in tx_of(raw).prevouts:
-        made = world.network._by_txid.get(outpoint.txid)
-        if made is None:
-            return None
-        output = made.outputs[outpoint.vout]
-        prevouts.append(Prevout(output.script, output.sats))
-    for class_id in world.deeds.sample(TWINS, len(TWINS)):
-        try:
-            return class_id, MALLEATORS[class_id].malleate(raw, prevouts)
-        except CannotMalleate:
-            continue
-    return None
 
 
 def _mine_exactly(world: World, node: SimNode, raw: bytes) -> str | None:

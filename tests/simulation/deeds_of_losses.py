@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.deeds import Deed, day, fault
+from tests.simulation.exchange import Stand
+from tests.simulation.machine import Process
+from tests.simulation.memory import the_database
+from workers.inline import Inline
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -51,4 +55,38 @@ def failover(world: World) -> str | None:
     return "to a standby that lags"
 
 
-DEEDS: Final[tuple[Deed, ...]] = (back_up, ledger_restored, both_restored, failover)
+@fault("second_ledger", 0.4)
+def second_ledger(world: World) -> str | None:
+    """A copy of the ledger is started on another host with the keys and, as it must be, their one journal.
+
+    What is cancelled here that copy cannot know: it is started only where nothing was given back since the copy.
+    """
+    losses, database = world.losses, the_database()
+    if losses.amnesia or not losses.backups:
+        return None
+    copy = losses.backups[-1]
+    if any(entry.stand is Stand.REFUNDED for entry in world.exchange.book.values()):
+        return None
+    world.processes["signer"].kill()  # two hosts cannot hold the journal's lock at once
+    world.restart_later(world.processes["signer"])
+    ours = database.image()
+    database.load(copy.ledger)
+    world.elsewhere = True
+    guest = Process("guest", world, "ops")
+    signed = len(world.holdings.signed)
+    task = guest.run("tick", lambda _processor: _tick(guest))
+    while not task.ended and not task.dead:
+        task.wakes_at = min(task.wakes_at, world.clock.at)
+        world.scheduler.resume(task)
+    guest.kill()
+    world.elsewhere = False
+    database.load(ours)
+    return f"which signs {len(world.holdings.signed) - signed} times"
+
+
+def _tick(guest: Process) -> None:
+    if guest.parts is not None:
+        Inline(guest.parts).tick()
+
+
+DEEDS: Final[tuple[Deed, ...]] = (back_up, ledger_restored, both_restored, failover, second_ledger)

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
 CALLS_AHEAD_MAX: Final = 30
 LOOPS: Final = ("follower", "follower2", "sweeper", "worker", "worker2", "signer")
+RATES: Final = (
+    "busy",
+    "unreachable",
+    "replies_lost",
+    "omits",
+    "stalls",
+    "signer_away",
+    "signer_loses",
+    "signer_malleates",
+    "disk_fails",
+)
+"""What the weather has, but for the world."""
 JOBS: Final = ("plan", "sign", "broadcast", "reissue")
 
 
@@ -52,9 +64,7 @@ def power_cut(world: World) -> str | None:
 def bad_weather(world: World) -> str | None:
     """Calls begin to fail, each kind by its own chance."""
     weather, rng = world.weather, world.faults
-    chosen = rng.sample(
-        ("busy", "unreachable", "replies_lost", "omits", "stalls", "signer_away", "signer_loses", "disk_fails"), 2
-    )
+    chosen = rng.sample(RATES, 2)
     for name in chosen:
         setattr(weather, name, rng.choice((0.02, 0.1, 0.3)))
     return " ".join(chosen)

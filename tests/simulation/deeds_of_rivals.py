@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation.blocks import Block, Forbidden
 from tests.simulation.deeds import Deed, fault
-from tests.simulation.deeds_of_chain import BLOCK_S, FOREIGN_FEE_SATS, OFTEN, twin_of
+from tests.simulation.deeds_of_chain import BLOCK_S, FOREIGN_FEE_SATS, OFTEN
 from tests.simulation.network import stranger_script, strangers_tx
 from tests.simulation.transactions import Tx, tx_of
+from tests.simulation.twins import twin_of
 from withdrawals.core.model import TxOut, WithdrawalState
 from withdrawals.core.types import OutPoint, Sats, ScriptPubKey
 

@@ -27,6 +27,10 @@ POLICY: Final = replace(
     peers_min=1,
 )
 """Small depths, so that a short history sees what is deeper than they are."""
+REAL_POLICY: Final = replace(POLICY, anchor_depth_min=6, final_depth=6, reorg_safety_depth=144)
+"""The depths of a careful exchange."""
+REAL_EVERY: Final = 97
+"""One history in so many has them."""
 KINDS: Final = (PKH, WPKH, PKH, NESTED, TR)
 """Every kind of coin; those that miners can re-encode twice as often."""
 PURSES: Final = ((1_000_000,) * 6, (600_000,) * 3, (3_000_000, 200_000, 200_000), (500_000,) * 10)
@@ -54,6 +58,16 @@ class Settings:
     nodes: int = 2
     focus: Focus = Focus.EVERYTHING
     """What it dwells on."""
+    blocks_before: int = 0
+    """So many more blocks stand below everything that happens."""
+
+    @property
+    def calm_blocks_max(self) -> int:
+        """The bound of liveness: within so many blocks after the last fault everybody is final.
+
+        A payment that nothing proves exclusive waits for `reorg_safety_depth` and a person, and that may happen twice.
+        """
+        return 2 * self.policy.reorg_safety_depth + 36
 
     def config(self, folder: Path) -> Config:
         """The configuration of every process; keys and journal are in this folder."""
@@ -72,7 +86,10 @@ class Settings:
 def settings_of(seed: int) -> Settings:
     """What a seed's history begins with."""
     coins = PURSES[seed // len(KINDS) % len(PURSES)]
-    return Settings(kind=KINDS[seed % len(KINDS)], coins=coins, focus=focus_of(seed))
+    settings = Settings(kind=KINDS[seed % len(KINDS)], coins=coins, focus=focus_of(seed))
+    if seed % REAL_EVERY:
+        return settings
+    return replace(settings, policy=REAL_POLICY, blocks_before=REAL_POLICY.reorg_safety_depth + 6)
 
 
 @cache

@@ -27,6 +27,8 @@ class Weather:
     signer_away: float = 0.0
     signer_loses: float = 0.0
     """The keys were used, and the answer is lost."""
+    signer_malleates: float = 0.0
+    """A faulty library: what comes back is another encoding of what it should be."""
     disk_fails: float = 0.0
     """A write or a sync of the journal fails."""
 
