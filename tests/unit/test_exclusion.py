@@ -315,11 +315,17 @@ def test_a_proof_names_the_two_that_spend_one_outpoint() -> None:
 
 
 def test_of_several_proofs_the_same_one_is_always_given() -> None:
-    """Certificates of one decision are alike on every machine: the lowest outpoint is named."""
+    """Certificates of one decision are alike in every process: the lowest outpoint, and the lowest ancestor."""
     world = World()
     old = world.tx("T1", A, B, C, D, pays=[W])
     (proof,) = world.judge(world.tx("T2", A, B, C, D, pays=[W]), old).proofs
     assert proof.outpoint == min(A, B, C, D)
+    rescues = [world.tx(f"F{n}", spent) for n, spent in enumerate((A, B, C, D))]
+    child = world.tx("T3", *(f.out(0) for f in rescues), pays=[W])
+    in_order = sorted(rescues, key=lambda f: f.txid)
+    assert list(ancestors_of(child.intent, world.known())) == [f.txid for f in in_order]
+    (proof,) = world.judge(child, old).proofs
+    assert proof.candidate_side == f"its ancestor {in_order[0].txid}"
 
 
 def test_whom_nobody_was_asked_to_pay_before_needs_no_proof() -> None:
