@@ -7,10 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 from tests.bench.machine import describe_machine, python_version
 from tests.model.runs import RUNS
 from tests.model.search import Result, search
+from tests.model.together import DANGERS
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -42,7 +44,25 @@ def _tell(result: Result) -> None:
         sys.stdout.write(f"        {line}\n")
     if result.violation:
         sys.stdout.write(f"        => {result.violation}\n")
+    for line in _together(result):
+        sys.stdout.write(f"        {line}\n")
     sys.stdout.flush()
+
+
+def _together(result: Result) -> list[str]:
+    """How many states have seen each danger, and each two; and every danger. A danger that none saw proves nothing."""
+    if result.violation or not result.dangers:
+        return []
+    met = dict.fromkeys(combinations_with_replacement(range(len(DANGERS)), 2), 0)
+    for seen, states in result.dangers.items():
+        for a, b in met:
+            met[a, b] += states if seen >> a & seen >> b & 1 else 0
+    every = result.dangers.get((1 << len(DANGERS)) - 1, 0)
+    lines = [f"{result.depth} steps deep; {every:,} states have seen every danger"]
+    for n, danger in enumerate(DANGERS):
+        others = ", ".join(f"{met[n, m]:,} with {DANGERS[m]}" for m in range(n + 1, len(DANGERS)))
+        lines.append(f"{danger}: {met[n, n]:,} states" + (f"; {others}" if others else ""))
+    return lines
 
 
 def _summary(results: Sequence[Result], seconds: float) -> dict[str, object]:
@@ -53,6 +73,7 @@ def _summary(results: Sequence[Result], seconds: float) -> dict[str, object]:
         "unexpected": [r.run.name for r in results if not r.expected],
         "capped": [r.run.name for r in results if r.capped],
         "states": sum(r.states for r in results),
+        "states_with_every_danger": sum(r.dangers.get((1 << len(DANGERS)) - 1, 0) for r in results),
         "transitions": sum(r.transitions for r in results),
         "asked_core": sum(r.questions for r in results),
         "seconds": round(seconds, 1),

@@ -15,7 +15,7 @@ from tests.model.judge import Answers
 from tests.model.ledger import HELD, QUEUED, UNANSWERED, Lot
 from tests.model.transactions import BASE_HEIGHT, Out, Pool
 from tests.unit.builders import WIDE, own
-from withdrawals.core import bumping, coin_selection, lifecycle, planning, reissuing, settlement
+from withdrawals.core import bumping, coin_selection, lifecycle, planning, reissuing, resending, settlement
 from withdrawals.core.model import (
     Attempt,
     Batch,
@@ -110,6 +110,25 @@ class Clerk:
             return tuple(int(a.txid, 16) for a in broadcast.attempts_to_send(self._batch(lot), outpoints))
 
         return self._once(("resent", lot, there), ask)
+
+    def resent_with_ancestors(self, lot: Lot, inputs: Inputs, stored: frozenset[int]) -> tuple[int, ...]:
+        """The same, and what must be sent before them. `stored`: what no block holds; `inputs`: of all these."""
+        wanted = {o for p in lot.plans for o in self._pool.txs[p].inputs}
+        there = {o: by for o, by in inputs.items() if o in wanted or any(o in self._pool.txs[t].inputs for t in stored)}
+
+        def ask() -> tuple[int, ...]:
+            facts = self._facts(there, {})
+            views = {view.txid: view for view in map(self._pool.view, sorted(stored))}
+            roots = resending.Roots(
+                {self._pool.outpoint(o) for o, by in there.items() if by is None}, facts.spends, views
+            )
+            lines = {p: resending.ancestors_to_send(self._pool.plan(p).prevouts, roots) for p in lot.plans}
+            spendable = {o for p, line in lines.items() if line is not None for o in self._pool.plan(p).prevouts}
+            sent = [int(a.txid, 16) for a in broadcast.attempts_to_send(self._batch(lot), spendable)]
+            first = (int(txid, 16) for p in sent for txid in lines[p] or ())
+            return tuple(dict.fromkeys((*first, *sent)))
+
+        return self._once(("line", lot, _key_of(there), stored), ask)
 
     # ------------------------------------------------------------------------------------------------- the planner
 

@@ -180,6 +180,19 @@ class Desk:
         for n, lot in enumerate(ledger.lots):
             if lot.status == DONE or (self.rules.resend == "live" and n not in ledger.where):
                 continue
+            if self.rules.ancestors:
+                found |= self._with_ancestors(lot, view)
+                continue
             wanted = {o for p in lot.plans for o in self.pool.txs[p].inputs}
             found |= {*self.clerk.resent(lot, {o for o in wanted if o[0] in blocks and o not in spent})}
         return frozenset(found)
+
+    def _with_ancestors(self, lot: Lot, view: View) -> set[int]:
+        """The same, and what it descends from: every plan was built on coins in view, so those bytes are stored."""
+        spent, blocks = self.spenders(view), {GENESIS, *view}
+        coins = [o for p in lot.plans for o in self.pool.txs[p].inputs]
+        stored = frozenset(self.pool.ancestry_of(coins)) - blocks
+        wanted = {*coins, *(o for t in stored for o in self.pool.txs[t].inputs)}
+        inputs = {o: spent.get(o) for o in sorted(wanted) if o[0] in blocks}
+        sent = self.clerk.resent_with_ancestors(lot, inputs, stored)
+        return {t for t in sent if all(o in inputs and inputs[o] is None for o in self.pool.txs[t].inputs)}

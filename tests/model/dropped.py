@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from tests.model import removals as no
@@ -120,6 +121,17 @@ BROKEN: Final = (
         fails=STUCK,
     ),
     Run(
+        "A9n",
+        "the same, but stored ancestors are sent again",
+        changed(ONE_TWO, twins=0),
+        rules=replace(LETTER, ancestors=True),
+        checks=LIVE,
+        without=(
+            no.NO_NTXIDS,
+            no.NO_CLAUSE_II,
+        ),
+    ),
+    Run(
         "A10",
         "judged by the present batch's inputs",
         ONE_TWO,
@@ -213,6 +225,13 @@ BROKEN: Final = (
         "the same, but all generations' bytes are sent again",
         changed(ONE_TWO, twins=0),
         rules=Rules(anchor=True, hints_only=True),
+        checks=LIVE,
+    ),
+    Run(
+        "A19m",
+        "the present batch's bytes and their stored ancestors are sent again",
+        changed(ONE_TWO, twins=0),
+        rules=Rules(anchor=True, hints_only=True, resend="live", ancestors=True),
         checks=LIVE,
     ),
     Run(

@@ -70,8 +70,8 @@ GROWN: Final = (
     ),
     Run(
         "D6",
-        "all but cancel: 1 customer, 5 plans, 2 strangers, 3 reorgs",
-        changed(ALONE, plans=5, foreign=2, reorgs=3),
+        "all but cancel: 1 customer, 5 plans, 2 twins, 3 reorgs",
+        changed(ALONE, plans=5, twins=2, reorgs=3, crashes=2, restores=2, cancels=0),
         rules=WHOLE,
         checks=BOTH,
         together=True,
@@ -79,7 +79,7 @@ GROWN: Final = (
     Run(
         "D7",
         "all seven without clause (ii): two more locks are left",
-        ALL_SEVEN,
+        changed(ALL_SEVEN, plans=4),
         rules=WHOLE,
         checks=BOTH,
         without=(no.NO_CLAUSE_II,),
@@ -88,7 +88,7 @@ GROWN: Final = (
     Run(
         "D8",
         "all seven with the verdict by lineage alone of the three locks",
-        ALL_SEVEN,
+        changed(ALL_SEVEN, plans=4),
         rules=WHOLE,
         checks=BOTH,
         without=(no.NO_NTXIDS, no.NO_CLAUSE_II),

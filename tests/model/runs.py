@@ -24,6 +24,7 @@ from tests.model.bounds import (
     changed,
 )
 from tests.model.dropped import BROKEN, NEEDED
+from tests.model.grown import GROWN, TEETH
 from tests.model.setting import Bounds, Checks, Rules, Run
 
 HOLDS: Final = (
@@ -118,4 +119,4 @@ HOLDS: Final = (
 )
 """The rules as they are."""
 
-RUNS: Final = {run.name: run for run in (*BROKEN, *HOLDS, *NEEDED)}
+RUNS: Final = {run.name: run for run in (*BROKEN, *HOLDS, *NEEDED, *GROWN, *TEETH)}

@@ -65,6 +65,9 @@ class Rules:
     """`signing` is durable before the signer sees the plan."""
     resend: str = "all"
     """Whose stored bytes are sent again: those of `all` generations, or only the `live` one's."""
+    ancestors: bool = False
+    """What they descend from is sent again before them, whoever made it, where no block holds it. The product does so;
+    where a run does not ask for it, nobody but miners who still remember can bring it back."""
     anchor: bool = False
     """First plans spend a coin that the product calls an anchor. Where it is not asked for, more is tried."""
     generations: bool = True

@@ -241,7 +241,9 @@ class Closing:
     """Ends of stories: nothing can be signed any more, so only the chain can move on, and all it can become is judged.
 
     For that it must be certain that the ledger's idea of what was asked is what exists: nothing is forgotten in it, by
-    a crash, by an abandoned batch, or by a restore. And the guard must refuse to cancel what was asked.
+    a crash, by an abandoned batch, or by a restore. And the guard must refuse to cancel what was asked. What somebody
+    else may still have mined adds no payment of ours but twins, and a twin spends what its first spends: two payments
+    that cannot share a chain still cannot.
     """
 
     def __init__(self, together: Together) -> None:
