@@ -89,4 +89,32 @@ def _tick(guest: Process) -> None:
         Inline(guest.parts).tick()
 
 
-DEEDS: Final[tuple[Deed, ...]] = (back_up, ledger_restored, both_restored, failover, second_ledger)
+@fault("failover_unnoticed", 0.5)
+def failover_unnoticed(world: World) -> str | None:
+    """The same, and nobody is told: it comes out where ledger and journal disagree, before anything is signed.
+
+    What a copy lacks and no journal knows (a request, a refund) nothing could bring to light: then it does not happen.
+    """
+    backup = world.losses.lagging_copy()
+    if backup is None or world.losses.amnesia or not world.losses.is_told_by_journal(backup):
+        return None
+    world.losses.fail_over_unnoticed(backup)
+    return "to a standby that lags"
+
+
+@fault("recoveries_die", 0.5)
+def recoveries_die(world: World) -> str | None:
+    """The host on which an operator recovers goes down now and then."""
+    world.weather.recovery_dies = 0.5
+    return ""
+
+
+DEEDS: Final[tuple[Deed, ...]] = (
+    back_up,
+    ledger_restored,
+    both_restored,
+    failover,
+    second_ledger,
+    failover_unnoticed,
+    recoveries_die,
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -66,12 +68,33 @@ class Losses:
 
     def restore(self, backup: Backup, *, journal: bool) -> None:
         """Put a backup back, everything stopped."""
+        self._world.stop_all()
+        self._forget(backup, journal=journal)
+        self.recovery_wanted = True
+
+    def fail_over_unnoticed(self, backup: Backup) -> None:
+        """The database is an older one from now on; whoever was connected starts again, and nobody is told."""
         world = self._world
-        world.stop_all()
+        for process in world.processes.values():
+            process.kill()
+            world.restart_later(process)
+        self._forget(backup, journal=False)
+
+    def is_told_by_journal(self, backup: Backup) -> bool:
+        """Whether the journal alone can tell what this copy lacks: a batch, and nothing else of weight."""
+        journal = self._world.folder / "journal"
+        lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+        signed = {str(json.loads(line)["batch_id"]) for line in lines}
+        now, then = _memory_of(the_database().image()), _memory_of(backup.ledger)
+        return then[0] == now[0] and not signed <= then[1] and signed <= now[1]
+
+    def _forget(self, backup: Backup, *, journal: bool) -> None:
+        world = self._world
         the_database().load(backup.ledger)
         if journal:
             world.disk.replace(backup.journal)
-        self.recovery_wanted = self.amnesia = True
+            world.oracle.journal_lost()
+        self.amnesia = True
         self.fence_wanted |= journal
         self._repeating, self._standby = [], []
         world.oracle.amnesia(forgets=True)
@@ -111,3 +134,15 @@ class Losses:
         """Held until its id is repeated: nothing for an operator to release."""
         entry = self._world.exchange.book.get(withdrawal.request_id)
         return entry is None or entry.stand is Stand.REFUNDED or "repeat" in (withdrawal.hold_reason or "")
+
+
+def _memory_of(image: bytes) -> tuple[list[tuple[object, ...]], set[str]]:
+    """Every request with whether it was given up or is held; and every batch."""
+    connection = sqlite3.connect(":memory:")
+    connection.deserialize(image)
+    waits = "state IN ('cancelled', 'rejected', 'held')"
+    rows = connection.execute(f"SELECT request_id, CASE WHEN {waits} THEN state END FROM withdrawals ORDER BY 1")  # noqa: S608 -- fixed words
+    requests = rows.fetchall()
+    batches = {str(row[0]) for row in connection.execute("SELECT id FROM batches")}
+    connection.close()
+    return requests, batches

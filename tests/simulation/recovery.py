@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SILENCE_S: Final = 90
 """So long after the last heartbeat nobody counts as alive."""
 PATIENCE: Final = 2_000
+CALLS_AHEAD_MAX: Final = 150
 
 
 def recover_if_wanted(world: World) -> None:
@@ -31,6 +32,8 @@ def recover_if_wanted(world: World) -> None:
     def command(processor: Processor) -> None:
         done.append(processor.recover(reason=WHY, fence=fence, who=WHO))
 
+    if world.weather.strikes(world.weather.recovery_dies):
+        world.processes["ops"].calls_left = world.faults.randrange(CALLS_AHEAD_MAX)
     what = f"recover{' --fence' if fence else ''}"
     task = world.run_command(what, command)
     world.tell(Kind.DEED, what)

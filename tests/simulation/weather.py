@@ -31,6 +31,8 @@ class Weather:
     """A faulty library: what comes back is another encoding of what it should be."""
     disk_fails: float = 0.0
     """A write or a sync of the journal fails."""
+    recovery_dies: float = 0.0
+    """The host goes down in the middle of a recovery."""
 
     def strikes(self, rate: float) -> bool:
         """Whether it happens now. A calm day draws nothing, so that it costs nothing."""

@@ -83,6 +83,7 @@ class Claims:
         """Somebody shows this transaction."""
         if tx.ntxid in self.told.plans and tx.ntxid not in self._signed and tx.ntxid not in self.told.late:
             self._unstored.setdefault(tx.ntxid, tx.txid)
+            self.told.news += 1
 
     def check_asked_first(self) -> None:
         """asked-first: the ledger says that it asks before a signer is asked, and has an answer before anybody sees it.
