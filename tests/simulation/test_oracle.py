@@ -161,6 +161,39 @@ def test_payers_from_unrelated_coins_are_compatible(stage: Stage) -> None:
     stage.fires("compatible-payers")
 
 
+@pytest.mark.parametrize(("deep", "lost"), [(True, True), (False, True), (True, False)])
+def test_what_both_memories_lost_is_excluded_by_depth_alone(stage: Stage, deep: bool, lost: bool) -> None:  # noqa: FBT001
+    """Nobody knows of it any more. Its coin went to a fence: too deep to come back, or a plan must descend from it."""
+    one, two = stage.coins(COIN_SATS, COIN_SATS)
+    stage.request("r1", 1)
+    stage.plan("b1", [one], "r1")
+    stage.ask("b1")
+    stage.answer("b1")
+    stage.check()
+    if lost:
+        stage.oracle.amnesia(forgets=True)
+        stage.oracle.journal_lost()
+        for table in (
+            "reservations",
+            "plan_outputs",
+            "plan_inputs",
+            "attempts",
+            "plans",
+            "batch_withdrawals",
+            "batches",
+        ):
+            stage.sql(f"DELETE FROM {table}")  # noqa: S608 -- names of tables
+    stage.mine(make_tx([one], [(own(2), COIN_SATS - FEE_SATS)]))
+    stage.mine_many(20 if deep else 2)
+    stage.follow()
+    stage.plan("b2", [two], "r1")
+    stage.ask("b2")
+    if deep and lost:
+        stage.check()
+    else:
+        stage.fires("compatible-payers")
+
+
 def test_payers_that_share_a_coin_are_exclusive(stage: Stage) -> None:
     """A bump keeps a coin."""
     one, two = stage.coins(COIN_SATS, COIN_SATS)

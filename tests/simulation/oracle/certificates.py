@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.oracle.exclusive import ancestors_of
+from tests.simulation.oracle.exclusive import ancestors_of, is_buried
 from tests.simulation.oracle.mirror import ASKED, Certificate, Mirror, Plan
 from tests.simulation.oracle.told import Told
 from tests.simulation.oracle.tree import Tree
@@ -102,22 +102,9 @@ class Certificates:
         demand(signed or not waived, "certificates", f"{name} waives a proof, and nobody stands for it")
         for ntxid in sorted(waived):
             attempt = self._find(ntxid)
-            deep = attempt is not None and self._is_displaced(attempt)
+            tip, depth = self.mirror.tip, self.never_followed_depth
+            deep = attempt is not None and is_buried(attempt, self.told, self.tree, tip, depth)
             demand(deep, "certificates", f"{name} waives {ntxid}, which no reorg is too deep to bring back")
-
-    def _is_displaced(self, attempt: Tx) -> bool:
-        """Whether something else took an outpoint of its ancestry, as deep as no reorg that is ever followed."""
-        tip = self.mirror.tip
-        stake = dict.fromkeys(attempt.prevouts, (False, attempt))
-        for ancestor in ancestors_of(attempt, self.told.txs).values():
-            stake.update(dict.fromkeys(ancestor.prevouts, (True, ancestor)))
-        for block in self.tree.branch(tip[1]) if tip is not None else ():
-            if tip is not None and tip[0] - block.height + 1 < self.never_followed_depth:
-                continue
-            for tx in block.txs:
-                if any(o in stake and _differ((True, tx), stake[o]) for o in tx.prevouts):
-                    return True
-        return False
 
     def _prove(self, certificate: Certificate) -> None:
         evidence = _evidence(certificate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tests.simulation.oracle.mirror import Mirror
 from tests.simulation.oracle.told import Asked, Told
 from tests.simulation.oracle.tree import Tree
 from tests.simulation.oracle.violation import Violation
@@ -56,6 +57,22 @@ def _differ(a: _Member, b: _Member) -> bool:
     return a[0] != b[0] if a[0] and b[0] else a[1] != b[1]
 
 
+def is_buried(attempt: Tx, told: Told, tree: Tree, tip: tuple[int, str] | None, depth: int) -> bool:
+    """Whether something else took an outpoint of its ancestry, that deep on the branch that ends at `tip`."""
+    if tip is None:
+        return False
+    stake: dict[OutPoint, _Member] = dict.fromkeys(attempt.prevouts, ("", attempt.ntxid))
+    for txid, ancestor in ancestors_of(attempt, told.txs).items():
+        stake.update(dict.fromkeys(ancestor.prevouts, (txid, ancestor.ntxid)))
+    return any(
+        outpoint in stake and _differ((tx.txid, tx.ntxid), stake[outpoint])
+        for block in tree.branch(tip[1])
+        if tip[0] - block.height + 1 >= depth
+        for tx in block.txs
+        for outpoint in tx.prevouts
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stranger:
     """Somebody else's transaction that the processor knows of since `tick`, and whom it pays."""
@@ -71,6 +88,8 @@ class Payers:
 
     told: Told
     tree: Tree
+    mirror: Mirror
+    never_followed_depth: int
     strangers: dict[str, Stranger] = field(default_factory=dict)
     """By txid."""
 
@@ -110,12 +129,13 @@ class Payers:
         Judged when the later one is asked for, over all bytes that exist, at any depth and whatever the chain is: two
         different transactions among the two and their ancestors have to spend one outpoint. Plans count since they were
         asked, strangers' payments only against plans that were asked after the processor knew of them. What a person
-        answers for, in a conditional certificate, is left out here, and nowhere else.
+        answers for, in a conditional certificate, is left out here, and nowhere else; so is a plan that ledger and
+        journal both forgot, once something else took its coins as deep as no reorg that is ever followed.
         """
         told = self.told
         while told.fresh:
             plan = told.fresh[-1]
-            for request_id in set(plan.pays.values()):
+            for request_id in sorted(set(plan.pays.values())):
                 for earlier in told.plans_of[request_id]:
                     if earlier is plan:
                         break
@@ -138,6 +158,13 @@ class Payers:
             return
         if (request_id, later.tx.ntxid, earlier.ntxid) in told.excused:
             return
+        if earlier.ntxid in told.forgotten and self._is_out_of_the_world(earlier):
+            return
         name = " ".join(f"{b} plan {n}" for b, n in sorted(later.names))
         words = f"{name} and {earlier.txid} both pay {request_id}, and one chain can hold both"
         raise Violation("compatible-payers", words)
+
+    def _is_out_of_the_world(self, earlier: Tx) -> bool:
+        """Whether this ledger knows nothing of a plan, whose coins went to something else too deep to come back."""
+        known = any(p.ntxid == earlier.ntxid for p in self.mirror.plans.values())
+        return not known and is_buried(earlier, self.told, self.tree, self.mirror.tip, self.never_followed_depth)

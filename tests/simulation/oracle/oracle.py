@@ -28,7 +28,7 @@ class Oracle:
         self._told = Told()
         self._tree = Tree(self._told)
         self._mirror = Mirror()
-        self._payers = Payers(self._told, self._tree)
+        self._payers = Payers(self._told, self._tree, self._mirror, never_followed_depth)
         self._claims = Claims(self._told, self._tree, self._mirror, final_depth)
         self._coins = Coins(self._told, self._tree, self._mirror)
         self._certificates = Certificates(self._told, self._tree, self._mirror, never_followed_depth)
@@ -105,6 +105,13 @@ class Oracle:
             self._payers.strangers.clear()
             self._told.known_at.clear()
         self._told.news += 1
+
+    def journal_lost(self) -> None:
+        """Ledger and journal were both replaced by older ones: what was asked for so far may be remembered by nobody.
+
+        What such a plan spends goes to the fence, which excludes it as long as no reorg goes below that.
+        """
+        self._told.forgotten.update(self._told.plans)
 
     # ------------------------------------------------------------------------------------------------------- judgement
 

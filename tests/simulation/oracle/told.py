@@ -52,6 +52,8 @@ class Told:
     """Since when the processor has had the bytes of a transaction, by txid."""
     late: set[str] = field(default_factory=set)
     """The ntxids that a signer answered to somebody else than the processor, or after it had stopped waiting."""
+    forgotten: set[str] = field(default_factory=set)
+    """The ntxids of plans that both memories, ledger and journal, may have lost."""
     excused: set[tuple[str, str, str]] = field(default_factory=set)
     """(request, later, earlier): pairs of ntxids that a person answers for."""
     marked: dict[str, int] = field(default_factory=dict)
