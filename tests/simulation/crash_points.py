@@ -13,156 +13,22 @@ import argparse
 import gc
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
-import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
-from tests.simulation.crash_book import Book, Death
-from tests.simulation.crash_forks import fork_world, one_pid
-from tests.simulation.crash_scene import Scene
+from tests.simulation.crash_book import Book
+from tests.simulation.crash_explorer import Explorer, Wanted, live, record
+from tests.simulation.crash_forks import one_pid
 from tests.simulation.crash_sites import Uncovered, uncovered_sites
 from tests.simulation.crash_stories import STORIES, Story
-from tests.simulation.crash_world import Boundary, Site
-from tests.simulation.machine import Process
-from tests.simulation.oracle import Violation
-from tests.simulation.world import Crashed
-
-SEED: Final = 1
-OFTEN: Final = 3
-"""A boundary that a story meets so often is died at when it is met first, and when it is met last."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which deaths. `pairs`: whether this pair is worth its time; None: no pairs at all."""
-
-    lasts: bool = True
-    power_cuts: bool = True
-    every_story: bool = False
-    """A boundary is died at in every story that meets it, and not only in the first that does."""
-    merge: bool = False
-    """Of deaths that leave the very same world behind, one is died."""
-    pairs: Callable[[str, str], bool] | None = None
-
-
-class Explorer:
-    """One story, lived through while copies of it die. `level`: how many deaths this copy has behind it."""
-
-    def __init__(self, story: Story, wanted: Wanted, book: Book, counts: Counter[Boundary]) -> None:
-        self.story, self.wanted, self.book, self.counts = story, wanted, book, counts
-        self.level = 0
-        self.met_now: Counter[Boundary] = Counter()
-        self.died: Death | None = None
-        self._worlds: dict[tuple[object, ...], Death] = {}
-        self._scene: Scene | None = None
-
-    def explore(self) -> None:
-        """Live through it. A copy never returns from here."""
-        violation = ""
-        scene = self._scene = Scene(SEED, self.story.cast, self._met)
-        with scene.open():
-            try:
-                self.story.begin(scene)
-                scene.play(self.story.script)
-            except (Violation, Crashed) as found:
-                violation = f"{type(found).__name__}: {found}"
-            except BaseException:
-                if self.level == 0:
-                    raise
-                violation = traceback.format_exc()
-            if self.died is not None:
-                self.book.write_verdict(self.died, violation, self.met_now, scene.story.shown() if violation else "")
-                os._exit(0)
-        if violation:
-            raise AssertionError(f"{self.story.name} fails without any death: {violation}")
-
-    # ------------------------------------------------------------------------------------------------------ boundaries
-
-    def _met(self, process: Process, boundary: Boundary) -> bool:
-        """A boundary: whether this copy dies here."""
-        scene = self._scene
-        if scene is None or scene.judging or self.level > 1:
-            return False
-        self.met_now[boundary] += 1
-        return any(self._die_or_go_on(scene, process, death) for death in self._deaths_here(boundary))
-
-    def _deaths_here(self, boundary: Boundary) -> list[Death]:
-        wanted, times = self.wanted, self.met_now[boundary]
-        name = str(boundary)
-        if self.level == 1:
-            first = self.died
-            if first is None or first.power_cut or wanted.pairs is None or times > 1:
-                return []
-            pair = Death(self.story.name, first.first, name)
-            return [pair] if not self.book.has_pair(pair) and wanted.pairs(first.first, name) else []
-        deaths = []
-        is_new = wanted.every_story or not self.book.has_single(name)
-        if times == 1 and is_new:
-            deaths.append(Death(self.story.name, name))
-            if wanted.power_cuts:
-                deaths.append(Death(self.story.name, name, power_cut=True))
-        elif wanted.lasts and times == self.counts[boundary] >= OFTEN and self.book.is_of(name, self.story.name):
-            deaths.append(Death(self.story.name, name, last=True))
-        return deaths
-
-    def _die_or_go_on(self, scene: Scene, process: Process, death: Death) -> bool:
-        """Copy the world; the copy dies. Where it would be the very copy that died before, that one's verdict holds."""
-        world = (*scene.world.same_world(process), death.power_cut)
-        same = self._worlds.get(world)
-        if same is not None and self._is_enough(death, same):
-            self.book.write_same(death, same)
-            return False
-        status = fork_world(scene.world.folder)
-        if status is None:
-            self._become(scene, death)
-            return True
-        if status != 0:
-            self.book.write_verdict(death, f"the copy ended with {status}", {}, "")
-        self._worlds[world] = death
-        self.book.read()
-        return False
-
-    def _is_enough(self, death: Death, same: Death) -> bool:
-        pairs = self.wanted.pairs
-        if self.level == 1:
-            return True
-        return self.wanted.merge and (pairs is None or death.power_cut or not self.book.lacks_pairs(death, same, pairs))
-
-    def _become(self, scene: Scene, death: Death) -> None:
-        """From here on this is the copy."""
-        gc.disable()
-        self.level += 1
-        self.died, self.met_now, self._worlds = death, Counter(), {}
-        scene.world.power_cut_due = death.power_cut
-        if death.second:
-            scene.run_on()
-
-
-def record(story: Story) -> Counter[Boundary]:
-    """Every boundary of a story in which nobody dies, in the order in which they are met, and how often."""
-    met: Counter[Boundary] = Counter()
-
-    def note(_process: Process, boundary: Boundary) -> bool:
-        if not scene.judging:
-            met[boundary] += 1
-        return False
-
-    scene = Scene(SEED, story.cast, note)
-    with scene.open():
-        story.begin(scene)
-        scene.play(story.script)
-    return met
-
-
-# ----------------------------------------------------------------------------------------------------------- everything
+from tests.simulation.crash_world import Site
 
 
 @dataclass
@@ -173,7 +39,6 @@ class Report:
     book: Book
     uncovered: Uncovered
     seconds: float = 0.0
-    story_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def undied(self) -> list[str]:
@@ -198,9 +63,13 @@ class Report:
 
 
 def explore(
-    wanted: Wanted, stories: Sequence[Story] = STORIES, *, show: Callable[[str], None] = lambda _words: None
+    wanted: Wanted,
+    stories: Sequence[Story] = STORIES,
+    *,
+    seconds: float | None = None,
+    show: Callable[[str], None] = lambda _words: None,
 ) -> Report:
-    """Live through the stories, and die."""
+    """Live through the stories, and die. No story is begun after so many seconds."""
     began = time.monotonic()
     logging.disable(logging.CRITICAL)
     with _book() as book, one_pid():
@@ -210,21 +79,29 @@ def explore(
             boundaries.update({str(b): b.site for b in seen})
         gc.collect()
         gc.freeze()
-        report = Report(boundaries, book, Uncovered())
+        report, told = Report(boundaries, book, Uncovered()), 0
         for story in stories:
-            start = time.monotonic()
+            if seconds is not None and time.monotonic() - began > seconds:
+                break
             Explorer(story, wanted, book, counts[story.name]).explore()
             book.read()
-            report.story_seconds[story.name] = time.monotonic() - start
-            show(
-                f"{story.name}: {len(book.singles)} singly, {len(book.pairs)} pairs, {book.runs} runs, "
-                f"{len(book.violations)} violations, {time.monotonic() - began:.0f} s"
-            )
+            show(f"{story.name}: {_progress(report, time.monotonic() - began)}")
+            for violation in book.violations[told:]:
+                show(f"VIOLATION {violation}")
+            told = len(book.violations)
         boundaries.update(book.met)
         report.uncovered = uncovered_sites(site for site in boundaries.values() if site is not None)
         gc.unfreeze()
     report.seconds = time.monotonic() - began
     return report
+
+
+def _progress(report: Report, seconds: float) -> str:
+    book = report.book
+    return (
+        f"died at {len(book.singles)} boundaries and {len(book.pairs)} pairs of them so far, in {book.runs} copies of "
+        f"the world ({book.pairs_run} for pairs); {len(book.violations)} violations, {seconds:.0f} s"
+    )
 
 
 @contextmanager
@@ -233,29 +110,60 @@ def _book() -> Iterator[Book]:
         yield Book(Path(folder) / "book")
 
 
-def count_crash_points() -> int:
-    """Boundaries died at singly, once each, in this run. Raises AssertionError where a promise was broken."""
-    report = explore(Wanted(lasts=False, power_cuts=False, merge=True))
+def count_crash_points(seconds: float | None = None) -> int:
+    """How many boundaries were died at singly, in this run, which ends with the first story after so many seconds.
+
+    Raises AssertionError where a promise was broken. The whole takes less than a minute of a processor.
+    """
+    report = explore(ONCE, seconds=seconds)
     if report.book.violations:
-        raise AssertionError("\n".join(str(v) for v in report.book.violations))
+        raise AssertionError("\n".join(str(violation) for violation in report.book.violations))
     return len(report.book.singles)
+
+
+ONCE: Final = Wanted(lasts=False, power_cuts=False, merge=True)
+SINGLY: Final = Wanted()
+PAIRS: Final = Wanted(every_story=True, merge=True, pairs=lambda _first, _second: True)
+SAMPLED: Final = 97
+"""One in so many pairs is in the slice."""
+
+
+def _is_sampled(first: str, second: str) -> bool:
+    return crc32(f"{first} {second}".encode()) % SAMPLED == 0
+
+
+SLICE: Final = replace(ONCE, pairs=_is_sampled, pairs_of_merged=False)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Exit status 0: every promise was kept and every place in the code was died at."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.crash_points", description=__doc__)
-    parser.add_argument("--pairs", action="store_true", help="in pairs, too (many minutes)")
-    parser.add_argument("--story", action="append", help="only this story; may be repeated")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pairs", action="store_true", help="all pairs (an hour)")
+    which.add_argument("--slice", action="store_true", help="each boundary once, and some pairs (a minute)")
+    parser.add_argument(
+        "--story", action="append", choices=[s.name for s in STORIES], help="only this; may be repeated"
+    )
     parser.add_argument("--list", action="store_true", help="print every boundary")
+    parser.add_argument("--die", action="append", help="one --story again, dying at this boundary; twice for a pair")
     options = parser.parse_args(words)
     chosen = [s for s in STORIES if options.story is None or s.name in options.story]
-    pairs = (lambda _one, _other: True) if options.pairs else None
-    wanted = Wanted(every_story=options.pairs, merge=options.pairs, pairs=pairs)
+    if options.die:
+        return _die_again(chosen[0], options.die)
+    wanted = PAIRS if options.pairs else SLICE if options.slice else SINGLY
     report = explore(wanted, chosen, show=_say)
-    _tell(report, complete=options.story is None, boundaries=options.list)
+    complete = options.story is None
+    _tell(report, complete=complete, boundaries=options.list)
     sys.stdout.write(json.dumps(report.summary()) + "\n")
-    failed = report.book.violations or (options.story is None and (report.uncovered.failing or report.undied))
+    failed = report.book.violations or (complete and (report.uncovered.failing or report.undied))
     return 1 if failed else 0
+
+
+def _die_again(story: Story, deaths: Sequence[str]) -> int:
+    logging.disable(logging.CRITICAL)
+    violation, told = live(story, *deaths)
+    _write([told, violation or "every promise was kept"])
+    return 1 if violation else 0
 
 
 def _say(words: str) -> None:

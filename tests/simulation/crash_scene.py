@@ -38,6 +38,7 @@ TRIES_MAX: Final = 4
 CALM_STEPS_MAX: Final = 5_000
 BLOCKS_MAX: Final = 40
 """The bound of liveness: within so many blocks after its last line a story is over."""
+PAUSE_S: Final = 300
 PATIENCE_BLOCKS: Final = 3
 """So many blocks things may take by themselves before the operator looks."""
 FEE_SATS: Final = 2_000
@@ -68,7 +69,7 @@ class Scene(History):
         self.seed, self.deeds_wanted, self.calm_blocks = seed, 0, 0
         self.story, self.cast = Story(), cast
         self.world: CrashWorld = CrashWorld(seed, cast.settings, story=self.story, met=met, absent=cast.absent)
-        self.enough = self.judging = False
+        self.enough = self.judging = self._begun = False
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -88,8 +89,10 @@ class Scene(History):
             stack.callback(world.end)
             yield
 
-    def play(self, script: Callable[[Scene], None]) -> None:
-        """The script, then calm. Raises Violation or Crashed."""
+    def play(self, begin: Callable[[Scene], None], script: Callable[[Scene], None]) -> None:
+        """The beginning, the script, then calm. Raises Violation or Crashed."""
+        begin(self)
+        self._begun = True
         with suppress(Enough):
             script(self)
         self.enough = False
@@ -238,8 +241,8 @@ class Scene(History):
     # ------------------------------------------------------------------------------------------------------- the rest
 
     def run_on(self) -> None:
-        """From now on the script does not matter."""
-        self.enough = True
+        """From now on the script does not matter, if it has begun; of a beginning nothing is left out."""
+        self.enough = self._begun
 
     def _leave_if_enough(self) -> None:
         if self.enough:
@@ -259,6 +262,9 @@ class Scene(History):
                 self._attend()
                 if self._is_done():
                     break
+            # Whoever looks from time to time does so between two blocks, too, and not only at the moment of one.
+            self.world.clock.at += PAUSE_S
+            self._calm()
             self._block()
             self.calm_blocks += 1
         else:

@@ -126,7 +126,7 @@ class CrashWorld(World):
         self.scheduler = TurnScheduler(self.turns, self.clock.now)
         for name in absent:
             del self.processes[name]
-        self.met = met
+        self.met: Met | None = met
         self.version = 0
         """Moves on whenever something changed that the death of a process does not take away."""
         self.power_cut_due = False
@@ -148,8 +148,8 @@ class CrashWorld(World):
             raise Killed
 
     def _pass(self, process: Process, call: str) -> bool:
-        if self.scheduler.running is None:
-            return False  # the simulation itself prepares something
+        if self.scheduler.running is None or self.met is None:
+            return False  # the simulation itself prepares something, or nobody wants to know
         last = self._last
         if last is None or last[0] is not process or last[1] in EFFECTS:
             self.version += 1
