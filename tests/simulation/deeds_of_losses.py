@@ -91,15 +91,14 @@ def _tick(guest: Process) -> None:
 
 @fault("failover_unnoticed", 0.5)
 def failover_unnoticed(world: World) -> str | None:
-    """The same, and nobody is told: it comes out where ledger and journal disagree, before anything is signed.
+    """The same, after the next signature, and nobody is told: it comes out where ledger and journal disagree.
 
     What a copy lacks and no journal knows (a request, a refund) nothing could bring to light: then it does not happen.
     """
-    backup = world.losses.lagging_copy()
-    if backup is None or world.losses.amnesia or not world.losses.is_told_by_journal(backup):
+    if world.losses.amnesia or world.losses.fails_over_at is not None:
         return None
-    world.losses.fail_over_unnoticed(backup)
-    return "to a standby that lags"
+    world.losses.fails_over_at = len(world.holdings.signed)
+    return "after the next signature"
 
 
 @fault("recoveries_die", 0.5)

@@ -31,15 +31,20 @@ class Focus(StrEnum):
 _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     Focus.EVERYTHING: {},
     Focus.CHAIN: {
-        "foreign_spend": 3,
+        "foreign_spend": 5,
         "any_attempt_mined": 2,
         "twin_mined": 2,
-        "old_payment_returns": 5,
+        "old_payment_returns": 8,
+        "deposit": 0.4,
+        "hold": 0.2,
+        "leave_out": 0.5,
         "reorg": 2,
         "mine": 2,
-        "mend": 3,
+        "mend": 4,
         "resume": 2,
+        "approve": 2,
         "mempool_lost": 2,
+        "mempool_expired": 0.2,
         "aim": 0.2,
         "kill_all": 0.2,
         "power_cut": 0.2,
@@ -100,6 +105,8 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     },
 }
 """How much oftener a deed comes; those that are not named come as often as ever."""
+LONGER: Final[Mapping[Focus, int]] = {Focus.CHAIN: 2}
+"""How much longer a history is: one payment may be displaced three times before it shows."""
 EACH_FOR: Final = 20
 """So many seeds in a row have one focus."""
 

@@ -15,7 +15,7 @@ from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines,
 from tests.simulation.deeds import choose
 from tests.simulation.derivations import derived_once
 from tests.simulation.exchange import Stand
-from tests.simulation.focus import weights_of
+from tests.simulation.focus import LONGER, weights_of
 from tests.simulation.memory import the_database
 from tests.simulation.oracle import Violation
 from tests.simulation.recovery import recover_if_wanted
@@ -67,10 +67,11 @@ class Outcome:
 
 
 def run_history(
-    seed: int, deeds: int = DEEDS_MIN, settings: Settings | None = None, *, keep_story: bool = False
+    seed: int, deeds: int | None = None, settings: Settings | None = None, *, keep_story: bool = False
 ) -> Outcome:
     """Live through one. A violation is part of the outcome, and then its story is, too."""
-    history = History(seed, deeds, settings or settings_of(seed))
+    settings = settings or settings_of(seed)
+    history = History(seed, deeds or DEEDS_MIN * LONGER.get(settings.focus, 1), settings)
     outcome = history.run()
     return replace(outcome, story=history.story.shown()) if keep_story or outcome.violation else outcome
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.exchange import Stand
 from tests.simulation.memory import the_database
 from tests.simulation.scheduler import Task
+from tests.simulation.story import Kind
 from withdrawals.core.model import Withdrawal
 from withdrawals.core.types import RequestId
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 COMMITS_BETWEEN: Final = 4
-STANDBY_IMAGES: Final = 3
+STANDBY_IMAGES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Losses:
         """The ledger's claims are not to be believed: it was not recovered, or not every id was repeated."""
         self.causes_dealt_with: set[int] = set()
         """Numbers of the breaker's causes for which `recover` was run already."""
+        self.fails_over_at: int | None = None
+        """Once more than so many signatures exist, the database moves to a copy of which only the journal can tell."""
         self._repeating: list[Task] = []
         self._standby: list[Backup] = []
         self._commits = 0
@@ -62,6 +65,16 @@ class Losses:
             self._standby.append(Backup(the_database().image(), b"", self._world.clock.at))
             del self._standby[:-STANDBY_IMAGES]
 
+    def _perhaps_fail_over(self) -> None:
+        """Something was signed just now that a standby does not know of."""
+        signed = len(self._world.holdings.signed)
+        if self.fails_over_at is None or signed <= self.fails_over_at or self.amnesia:
+            return
+        copy = next((copy for copy in self._standby if self._is_told_by_journal(copy)), None)
+        self.fails_over_at = signed if copy is None else None
+        if copy is not None:
+            self._fail_over_unnoticed(copy)
+
     def lagging_copy(self) -> Backup | None:
         """What the standby has; older than what it would have a moment later."""
         return self._standby[0] if self._standby else None
@@ -72,15 +85,16 @@ class Losses:
         self._forget(backup, journal=journal)
         self.recovery_wanted = True
 
-    def fail_over_unnoticed(self, backup: Backup) -> None:
+    def _fail_over_unnoticed(self, backup: Backup) -> None:
         """The database is an older one from now on; whoever was connected starts again, and nobody is told."""
         world = self._world
         for process in world.processes.values():
             process.kill()
             world.restart_later(process)
         self._forget(backup, journal=False)
+        world.tell(Kind.FAULT, "failed_over", "to a standby that lags")
 
-    def is_told_by_journal(self, backup: Backup) -> bool:
+    def _is_told_by_journal(self, backup: Backup) -> bool:
         """Whether the journal alone can tell what this copy lacks: a batch, and nothing else of weight."""
         journal = self._world.folder / "journal"
         lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
@@ -116,6 +130,7 @@ class Losses:
 
     def look(self) -> None:
         """After every event: whether the ledger knows again what it has to."""
+        self._perhaps_fail_over()
         if not self._repeating or not all(task.ended or task.dead for task in self._repeating):
             return
         self._repeating = []

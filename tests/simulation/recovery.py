@@ -26,7 +26,7 @@ def recover_if_wanted(world: World) -> None:
     world.clock.at += SILENCE_S
     done: list[object] = []
     fence = world.losses.fence_wanted
-    if fence and not world.losses.amnesia:
+    if not world.losses.amnesia:
         world.losses.doubt()
 
     def command(processor: Processor) -> None:
