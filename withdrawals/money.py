@@ -9,6 +9,7 @@ from withdrawals.core.coin_selection import usable_coins
 from withdrawals.core.model import BatchState, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Feerate, Sats
+from withdrawals.facts import load_free_coins
 from withdrawals.fences import load_fenced
 from withdrawals.ports import LedgerView, StateCount
 
@@ -35,6 +36,8 @@ class Money:
     """What batches under way will bring back once they are in a block."""
     reserved_sats: Sats
     """Coins that belong to batches under way."""
+    expected_sats: Sats
+    """Coins that somebody else's transaction, which an operator explained, will take should it be mined after all."""
 
     @property
     def lacking_sats(self) -> Sats:
@@ -50,7 +53,7 @@ class Money:
 def load_money(view: LedgerView, states: tuple[StateCount, ...], policy: Policy) -> Money:
     """Coins by what they may be used for, beside the sums of `states`."""
     tip, reserved, coins = view.load_tip(), view.load_reservations(), view.load_unspent_coins()
-    free = [c for c in coins if c.outpoint not in reserved]
+    free = load_free_coins(view)
     fenced = load_fenced(view, [c.outpoint for c in free], policy)
     height = 0 if tip is None else tip.height
     usable = usable_coins(free, Feerate(policy.feerate_default), height, policy, fenced=fenced)
@@ -62,6 +65,7 @@ def load_money(view: LedgerView, states: tuple[StateCount, ...], policy: Policy)
         waiting_sats=usable.waiting_sats,
         change_sats=_change_under_way(view),
         reserved_sats=Sats(sum(c.sats for c in coins if c.outpoint in reserved)),
+        expected_sats=Sats(sum(c.sats for c in coins if c.outpoint not in reserved) - sum(c.sats for c in free)),
     )
 
 

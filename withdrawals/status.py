@@ -118,6 +118,11 @@ def _attention(status: Status, money: Money, policy: Policy) -> Iterator[str]:
     if money.missing_sats:
         missing = format_btc(money.missing_sats)
         yield f"coins: {missing} BTC (and fees) are missing to pay the queue. Send a refill to `withdrawals address`"
+        if money.expected_sats:
+            yield (
+                f"coins: {format_btc(money.expected_sats)} BTC are left for foreign spends that were explained and are "
+                f"in no block now. Spent by hand to our own address, and explained, they can be used again"
+            )
     for count in status.states:
         if count.state in UNPAID and count.oldest_at is not None and status.now - count.oldest_at > OLD_AFTER_S:
             held = count.state is WithdrawalState.HELD

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench import Bench
-from withdrawals.core.types import BlockHash
+from tests.unit.bench import COIN_SATS, SATS, WHO, WHY, Bench
+from tests.unit.fakes import customer_script, stranger
+from withdrawals.core.model import TxOut
+from withdrawals.core.tx import view_of
+from withdrawals.core.types import BlockHash, Sats
 from withdrawals.errors import SignerUnavailable, TipMoved
+from withdrawals.processor import Processor
 from withdrawals.signing import journal as journal_module
 from withdrawals.signing.journal import Journal
 
@@ -51,3 +55,23 @@ def test_a_journal_on_a_failing_disk_is_away_and_not_a_crash(tmp_path: Path, mon
     monkeypatch.undo()
     with Journal(tmp_path / "journal") as journal:
         assert len(journal) == 1
+
+
+def test_coins_left_for_a_lost_foreign_spend_are_missed_by_status(bench: Bench) -> None:
+    """Explained, then lost to a reorg: the planner leaves its coin alone, `status` asks for a refill and says why."""
+    (coin,) = bench.fund()
+    foreign = stranger([coin], [TxOut(customer_script(999), Sats(COIN_SATS - 2_000))])
+    bench.mine_exactly(foreign)
+    processor = Processor(bench.parts)
+    processor.reconcile(view_of(foreign).txid, reason=WHY, who=WHO)
+    processor.resume(reason=WHY, who=WHO)
+    bench.reorg(1, forget=True)
+    withdrawal = bench.request()
+    assert bench.plan().batch_id is None
+    status = processor.status()
+    assert (status.missing_sats, status.spendable_sats) == (SATS, 0)
+    assert any("left for foreign spends" in words for words in status.attention)
+    bench.fund()
+    bench.sent()
+    bench.mine()
+    assert bench.paid(withdrawal) == [SATS]
