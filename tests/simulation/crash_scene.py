@@ -39,6 +39,8 @@ CALM_STEPS_MAX: Final = 5_000
 BLOCKS_MAX: Final = 40
 """The bound of liveness: within so many blocks after its last line a story is over."""
 PAUSE_S: Final = 300
+PAUSES_FROM: Final = 2
+"""Most is over by this block."""
 PATIENCE_BLOCKS: Final = 3
 """So many blocks things may take by themselves before the operator looks."""
 FEE_SATS: Final = 2_000
@@ -262,9 +264,10 @@ class Scene(History):
                 self._attend()
                 if self._is_done():
                     break
-            # Whoever looks from time to time does so between two blocks, too, and not only at the moment of one.
-            self.world.clock.at += PAUSE_S
-            self._calm()
+            # Whoever looks from time to time must not always do so at the very moment of a block.
+            if number >= PAUSES_FROM:
+                self.world.clock.at += PAUSE_S
+                self._calm()
             self._block()
             self.calm_blocks += 1
         else:

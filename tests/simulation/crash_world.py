@@ -33,7 +33,6 @@ AFTER_COMMIT: Final = "ledger.commit done"
 EFFECTS: Final = frozenset(
     {
         "ledger.commit",
-        AFTER_COMMIT,
         "broadcaster.send",
         "signer.ask",
         "queue.pop",
@@ -42,7 +41,6 @@ EFFECTS: Final = frozenset(
         "file.sync",
         "file.create",
         "file.sync_name",
-        "idle",
     }
 )
 """Calls that change something which outlives their process."""
@@ -163,6 +161,8 @@ class CrashWorld(World):
     def run_one(self, task: Task) -> None:
         """One task goes on by one call. After a power cut nobody does."""
         super().run_one(task)
+        if task.ended:
+            self.version += 1  # whoever asked for it has heard
         if self.power_cut_due:
             self.power_cut_due = False
             self.tell(Kind.FAULT, "power_cut")
