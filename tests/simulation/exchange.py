@@ -87,10 +87,10 @@ class Exchange:
         self.world.processes["api"].run(f"enqueue {entry.request_id}", ask)
 
     def request_all(self) -> None:
-        """Ask again for everything that was not given back: what a backend does after a restore."""
-        for entry in self.book.values():
-            if entry.stand is not Stand.REFUNDED:
-                self.request(entry)
+        """Ask again for everything that was not given back, until it is answered: a backend's duty after a restore."""
+        for entry in self.owed():
+            entry.stand = Stand.WANTED
+            self.request(entry)
 
     def _heard(self, entry: Entry, answer: Withdrawal) -> None:
         if entry.stand is Stand.REFUNDED:
@@ -100,6 +100,11 @@ class Exchange:
         else:
             entry.stand = Stand.ACCEPTED
             self.world.oracle.accepted(entry.request_id, bytes(entry.script), entry.sats)
+
+    def _noticed(self, entry: Entry, shown: Withdrawal) -> None:
+        """What `show` says is no answer to a request that waits for one; that a cancel came through is news."""
+        if entry.stand is not Stand.REFUNDED and shown.state in _GIVEN_UP:
+            self._refund(entry)
 
     def request_otherwise(self, entry: Entry) -> None:
         """A bug of the backend: the same id with another amount. It must be refused, and change nothing."""
@@ -128,7 +133,7 @@ class Exchange:
 
         def ask(processor: Processor) -> None:
             with suppress(WorldError, UnknownId):
-                self._heard(entry, processor.show(entry.request_id).withdrawal)
+                self._noticed(entry, processor.show(entry.request_id).withdrawal)
 
         self.world.processes["api"].run(f"show {entry.request_id}", ask)
 
@@ -136,7 +141,7 @@ class Exchange:
         """Read the state of everything: what a backend finds out in quiet times."""
         for entry in self.book.values():
             with suppress(TheirError):
-                self._heard(entry, processor.show(entry.request_id).withdrawal)
+                self._noticed(entry, processor.show(entry.request_id).withdrawal)
 
     def _refund(self, entry: Entry) -> None:
         entry.stand = Stand.REFUNDED
