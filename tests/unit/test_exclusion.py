@@ -12,9 +12,9 @@ from tests.unit.payments import HIGH_S, coin, encoding_of, foreign, pay, plan, w
 from tests.unit.worlds import Encoding, W, World
 from withdrawals.core import exclusion
 from withdrawals.core.exclusion import Intent, Proof, ancestors_of, intent_of, judge_exclusion, waive
-from withdrawals.core.model import PlanState
-from withdrawals.core.types import Ntxid, OutPoint, Txid, WithdrawalId
-from withdrawals.core.verdict import intent_of_seen
+from withdrawals.core.model import PlanState, TxOut, TxView
+from withdrawals.core.types import NO_OUTPOINT, Ntxid, OutPoint, Sats, ScriptPubKey, Txid, WithdrawalId, Wtxid
+from withdrawals.core.verdict import displaces, intent_of_seen
 
 A, B, C, D = (World.coin(name) for name in "abcd")
 OTHER = WithdrawalId("w-000000000000000000000002")
@@ -485,3 +485,25 @@ def test_a_foreign_transaction_pays_whom_it_was_found_to_pay() -> None:
     by_hand = foreign([coin("a")], w)
     intent = intent_of_seen(by_hand, [plan([coin("a")], [pay(w)])], {w.id}, sealed=True)
     assert intent == Intent(by_hand.ntxid, frozenset({coin("a")}), frozenset({w.id}), sealed=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ coinbases
+
+
+def _mined(name: str) -> TxView:
+    """A coinbase that pays us: its one input is what every coinbase claims to spend."""
+    output = TxOut(ScriptPubKey(b"\x51"), Sats(5_000_000_000))
+    return TxView(Txid(name * 64), Wtxid(name * 64), Ntxid(name * 64), (NO_OUTPOINT,), (output,), b"")
+
+
+@pytest.mark.covers("I1")
+def test_two_coinbases_exclude_nobody() -> None:
+    """Both stand in one chain, so a payment from each may be mined, and one payment may spend both."""
+    coins = [OutPoint(Txid(name * 64), 0) for name in "ef"]
+    known = {Txid(name * 64): intent_of_seen(_mined(name), (), (), sealed=False) for name in "ef"}
+    earlier, candidate = (Intent(Ntxid(f"spends {c}"), frozenset({c}), frozenset({W}), sealed=True) for c in coins)
+    judged = judge_exclusion(candidate, {W: [earlier]}, known)
+    assert (judged.proofs, [o.code for o in judged.objections]) == ((), ["not_exclusive"])
+    both = Intent(Ntxid("spends both"), frozenset(coins), frozenset({W}), sealed=True)
+    assert judge_exclusion(both, {}, known).permitted
+    assert not displaces(_mined("e"), plan([coins[1]], [pay(withdrawal(1))]), known)

@@ -26,7 +26,7 @@ from withdrawals.core.tx import (
     outpoint_bytes,
     view_of,
 )
-from withdrawals.core.types import OutPoint, ScriptPubKey, Txid
+from withdrawals.core.types import NO_OUTPOINT, OutPoint, ScriptPubKey
 
 __all__ = [
     "BlockScan",
@@ -45,8 +45,6 @@ __all__ = [
 MAX_BLOCK_BYTES: Final = 4_000_000
 """Core's MAX_BLOCK_SERIALIZED_SIZE (consensus/consensus.h)."""
 
-_NULL: Final = OutPoint(Txid("00" * 32), 0xFFFF_FFFF)
-"""What a coinbase spends, as its only input."""
 _SEQUENCE_BYTES, _AMOUNT_BYTES, _LOCKTIME_BYTES, _VERSION_BYTES = 4, 8, 4, 4
 _WIDE: Final = 0xFD
 """A CompactSize below this is its own value."""
@@ -178,7 +176,7 @@ def _walk(raw: bytes, watch: Watch) -> tuple[int, tuple[Touch, ...]]:
 def _touch_of(position: int, tx: TxView, watch: Watch) -> Touch:
     spent = tuple(vin for vin, prevout in enumerate(tx.prevouts) if outpoint_bytes(prevout) in watch.prevouts)
     paid = tuple(vout for vout, output in enumerate(tx.outputs) if output.script in watch.scripts)
-    return Touch(position, tx.prevouts == (_NULL,), tx, spent, paid)
+    return Touch(position, tx.prevouts == (NO_OUTPOINT,), tx, spent, paid)
 
 
 # One function for all of a transaction, because it runs thousands of times in a block and each call costs a twentieth.

@@ -74,6 +74,10 @@ class OutPoint:
         return f"{self.txid}:{self.vout}"
 
 
+NO_OUTPOINT: Final = OutPoint(Txid("00" * 32), 0xFFFF_FFFF)
+"""What every coinbase claims to spend, as its only input. Nobody ever made it, and two that name it do not conflict."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class BlockRef:
     """A block by height and hash. A fact without its block hash is no fact (I3)."""

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from withdrawals.core.exclusion import Intent, Known, ancestors_of, intent_of
 from withdrawals.core.model import Batch, Plan, TxView, Withdrawal
-from withdrawals.core.types import Sats, ScriptPubKey, WithdrawalId
+from withdrawals.core.types import NO_OUTPOINT, Sats, ScriptPubKey, WithdrawalId
 
 
 class Encoding(StrEnum):
@@ -152,9 +152,10 @@ def intent_of_seen(tx: TxView, plans: Sequence[Plan], attributed: Collection[Wit
     """A transaction with real bytes as an intent: an encoding of a plan pays the plan's withdrawals, else `attributed`.
 
     `sealed` is what these very bytes show (`lint.sighash_all_everywhere`): whoever has a key can sign even a plan of
-    ours in a way that lets inputs go.
+    ours in a way that lets inputs go. What a coinbase claims to spend is no input: two blocks' coinbases would exclude
+    each other by it, and both are mined.
     """
     plan = next((p for p in plans if p.ntxid == tx.ntxid), None)
     if plan is not None:
         return intent_of(plan, sealed=sealed)
-    return Intent(tx.ntxid, frozenset(tx.prevouts), frozenset(attributed), sealed=sealed)
+    return Intent(tx.ntxid, frozenset(tx.prevouts) - {NO_OUTPOINT}, frozenset(attributed), sealed=sealed)

@@ -19,6 +19,7 @@ from withdrawals.core.model import Batch, BatchState, OwnScript, Plan, TxOut, Tx
 from withdrawals.core.policy import Policy
 from withdrawals.core.settlement import settle
 from withdrawals.core.types import BatchId, Ntxid, OutPoint, ScriptPubKey
+from withdrawals.core.verdict import intent_of_seen
 from withdrawals.facts import load_facts
 from withdrawals.lineage import judge_plan, load_ancestors
 from withdrawals.ports import Certificate, LedgerView
@@ -217,4 +218,4 @@ def _flaws_of(books: Books, batch: Batch, certificate: Certificate, earlier: Seq
 
 
 def _bare(tx: TxView) -> Intent:
-    return Intent(tx.ntxid, frozenset(tx.prevouts), frozenset(), sealed=False)
+    return intent_of_seen(tx, (), (), sealed=False)
