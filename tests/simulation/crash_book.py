@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.simulation.crash_world import Boundary, Site
+
+LINES_SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,11 @@ class Broken:
     story: str
 
     def __str__(self) -> str:
-        return f"{self.death}\n  {self.words}\n  {self.story}"
+        death = self.death
+        places = " ".join(f"--die {shlex.quote(name)}" for name in (death.first, death.second) if name)
+        again = f"python -m tests.simulation.crash_points --story {death.story} {places}"
+        told = "\n    ".join(self.story.splitlines()[:LINES_SHOWN])
+        return f"{death}\n  {self.words}\n  again: {again}\n    {told}"
 
 
 class Book:

@@ -30,9 +30,10 @@ class Story:
     begin: Callable[[Scene], None] = Scene.rise
 
 
-def first_start(scene: Scene) -> None:
-    """An empty ledger: init, everybody starts, coins come in, somebody is paid."""
+def begin_from_nothing(scene: Scene) -> None:
+    """An empty ledger: init, init again, everybody starts, coins come in."""
     world = scene.world
+    world.begin()
 
     def init(processor: Processor) -> None:
         parts = processor._parts
@@ -55,6 +56,10 @@ def first_start(scene: Scene) -> None:
     world.start_all()
     world.fund(world.settings.coins)
     scene.blocks(world.policy.anchor_depth_min + 1)
+
+
+def first_payment(scene: Scene) -> None:
+    """The first withdrawal of a ledger's life."""
     scene.request()
     scene.blocks(2)
 
@@ -255,7 +260,7 @@ FULL: Final = Cast(absent=(), rq=True)
 MALLEABLE: Final = Cast(replace(SETTINGS, kind=PKH))
 STORIES: Final = (
     Story("pay", pay),
-    Story("first_start", first_start),
+    Story("first_payment", first_payment, begin=begin_from_nothing),
     Story("bump", bump),
     Story("left_out_and_kept_back", left_out_and_kept_back),
     Story("foreign_spend", foreign_spend),

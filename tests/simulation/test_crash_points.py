@@ -156,6 +156,7 @@ def test_deaths_that_count_as_one_leave_the_same_world() -> None:
     assert merged > 50
 
 
+@pytest.mark.covers("I2", "I12")
 @pytest.mark.timeout(900)
 def test_a_process_dies_at_every_boundary_and_every_promise_is_kept(tmp_path: Path) -> None:
     """At each one alone, and in a sample of pairs; no call of a port in the code is left out.
