@@ -162,6 +162,9 @@ def _foreign(world: World, node: SimNode) -> bytes | None:
         outputs.append(TxOut(stranger_script("thief"), Sats(part)))
         rest -= part
     target = world.holdings.fresh_script() if rng.random() < OFTEN else None
+    if target is not None and rng.random() < SELDOM:  # he splits it
+        outputs.append(TxOut(world.holdings.fresh_script() or target, Sats(rest // 2)))
+        rest -= rest // 2
     outputs.append(TxOut(target or stranger_script("cold storage"), Sats(rest)))
     return strangers_tx(taken, outputs) if rest > FOREIGN_FEE_SATS else None
 

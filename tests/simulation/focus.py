@@ -32,32 +32,25 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     Focus.EVERYTHING: {},
     Focus.CHAIN: {
         "foreign_spend": 5,
-        "any_attempt_mined": 2,
-        "twin_mined": 2,
         "old_payment_returns": 8,
-        "deposit": 0.4,
-        "hold": 0.2,
-        "leave_out": 0.5,
-        "reorg": 2,
-        "mine": 2,
-        "mend": 4,
+        "any_attempt_mined": 1.5,
+        "twin_mined": 1.5,
+        "reorg": 1.5,
+        "reorg_below_final": 1.5,
+        "mine_some": 5,
+        "mend": 5,
         "resume": 2,
-        "approve": 2,
-        "mempool_lost": 2,
-        "mempool_expired": 0.2,
-        "aim": 0.2,
-        "kill_all": 0.2,
-        "power_cut": 0.2,
-        "bad_weather": 0.3,
-        "redis_down": 0.2,
-        "redis_unreliable": 0.2,
-        "node_down": 0.2,
-        "other_node": 0.2,
-        "clock_step": 0.2,
-        "pause": 0.2,
-        "ledger_restored": 0.2,
-        "both_restored": 0.2,
-        "failover": 0.2,
+        "approve": 3,
+        "mempool_lost": 1.5,
+        "request": 1.5,
+        **dict.fromkeys(
+            ("deposit", "cancel", "ask_again", "leave_out", "stray_jobs", "split", "deposit_taken_back"), 0.4
+        ),
+        **dict.fromkeys(("aim", "kill_all", "power_cut", "bad_weather", "redis_down", "redis_unreliable"), 0.15),
+        **dict.fromkeys(("node_down", "other_node", "clock_step", "pause", "hold", "never_relayed"), 0.15),
+        **dict.fromkeys(("ledger_restored", "both_restored", "failover", "failover_unnoticed", "second_ledger"), 0.1),
+        **dict.fromkeys(("back_up", "bank_run", "support_retry", "redis_flushed", "redis_rolled_back"), 0.2),
+        **dict.fromkeys(("mempool_expired", "long_silence", "look", "feerate", "ask_otherwise"), 0.2),
     },
     Focus.MEMORY: {
         "back_up": 4,
@@ -105,7 +98,9 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     },
 }
 """How much oftener a deed comes; those that are not named come as often as ever."""
-LONGER: Final[Mapping[Focus, int]] = {Focus.CHAIN: 2}
+_STEPS_PER_DEED: Final = 18
+_SLOWER: Final[Mapping[Focus, int]] = {Focus.CHAIN: 70, Focus.PEOPLE: 40, Focus.MEMORY: 40}
+LONGER: Final[Mapping[Focus, float]] = {Focus.CHAIN: 1.5}
 """How much longer a history is: one payment may be displaced three times before it shows."""
 EACH_FOR: Final = 20
 """So many seeds in a row have one focus."""
@@ -122,6 +117,15 @@ def weights_of(focus: Focus, deeds: Sequence[Deed]) -> tuple[float, ...]:
     """How likely each deed is, beside the others."""
     times = _TIMES[focus]
     return tuple(deed.weight * times.get(deed.name, 1.0) for deed in deeds)
+
+
+def steps_per_deed(focus: Focus) -> int:
+    """How many calls are made between two deeds at most, on the average; fewer where nobody has anything to do.
+
+    Where deeds come fast, processes are caught in the middle of everything; where they come slowly, more gets done that
+    the next deed can undo.
+    """
+    return _SLOWER.get(focus, _STEPS_PER_DEED)
 
 
 def unknown_names(deeds: Sequence[Deed]) -> set[str]:

@@ -15,7 +15,7 @@ from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines,
 from tests.simulation.deeds import choose
 from tests.simulation.derivations import derived_once
 from tests.simulation.exchange import Stand
-from tests.simulation.focus import LONGER, weights_of
+from tests.simulation.focus import LONGER, steps_per_deed, weights_of
 from tests.simulation.memory import the_database
 from tests.simulation.oracle import Violation
 from tests.simulation.recovery import recover_if_wanted
@@ -34,8 +34,6 @@ DEEDS: Final = (
 )
 WITHDRAWALS_MIN: Final = 5
 DEEDS_MIN: Final = 60
-STEPS_PER_DEED: Final = 18
-"""How many calls are made between two deeds, on the average."""
 CALM_BLOCKS_SLOW: Final = 24
 BLOCKS_AT_ONCE: Final = 6
 CALM_STEPS_MAX: Final = 60_000
@@ -71,7 +69,7 @@ def run_history(
 ) -> Outcome:
     """Live through one. A violation is part of the outcome, and then its story is, too."""
     settings = settings or settings_of(seed)
-    history = History(seed, deeds or DEEDS_MIN * LONGER.get(settings.focus, 1), settings)
+    history = History(seed, deeds or int(DEEDS_MIN * LONGER.get(settings.focus, 1)), settings)
     outcome = history.run()
     return replace(outcome, story=history.story.shown()) if keep_story or outcome.violation else outcome
 
@@ -134,7 +132,7 @@ class History:
         """Deeds and steps in turn, until there were enough deeds."""
         world, rng = self.world, self.world.turns
         while self.story.deeds < self.deeds_wanted:
-            task = None if rng.random() < 1 / STEPS_PER_DEED else world.scheduler.choose()
+            task = None if rng.random() < 1 / steps_per_deed(world.settings.focus) else world.scheduler.choose()
             if task is not None:
                 world.run_one(task)
             elif rng.random() < 0.5 and world.pass_time():  # nobody is ready: wait, or do

@@ -34,6 +34,7 @@ from tests.simulation.transactions import tx_of
 from tests.simulation.twins import twin_of
 from tests.simulation.weather import Weather
 from tests.unit.signing_orders import DESCRIPTORS, write_key_file
+from withdrawals.core.model import WithdrawalState
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import Network as Chain
 from withdrawals.core.types import ScriptPubKey, Txid
@@ -43,6 +44,8 @@ from withdrawals.processor import Processor
 from withdrawals.steps import init as init_step
 
 REFILL_SATS: Final = 1_500_000
+FEES_SATS: Final = 20_000
+"""Whoever has less than this beside what is queued sends more."""
 
 
 class Crashed(Exception):
@@ -340,9 +343,12 @@ class World:
         return script in self.unrelayable
 
     def refill(self, processor: Processor) -> None:
-        """Send what `status` says is missing, and something for fees."""
-        missing = processor.status().missing_sats
-        if missing or self.refill_wanted:
+        """Send what `status` says is missing, and something for fees, which are in none of its sums."""
+        status = processor.status()
+        missing = status.missing_sats
+        queued = sum(row.sats for row in status.states if row.state is WithdrawalState.QUEUED)
+        barely = queued and status.spendable_sats - queued < FEES_SATS and not status.waiting_sats
+        if missing or barely or self.refill_wanted:
             self.refill_wanted = False
             self.fund((missing + REFILL_SATS,))
 

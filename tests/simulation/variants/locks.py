@@ -8,7 +8,15 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.guards.model import Removal
-from tests.guards.removals import _weakened, answer, nothing, swap, together
+from tests.guards.removals import (
+    _weakened,
+    answer,
+    heads_not_compared,
+    nothing,
+    swap,
+    together,
+    unknown_lines_adopted,
+)
 from tests.simulation.memory import empty_image, the_database
 from withdrawals.core.exclusion import Exclusion
 from withdrawals.core.model import Batch, PlanState, WithdrawalState
@@ -63,17 +71,21 @@ def without_foreign_keys() -> Iterator[None]:
 
 NOBODY_REMEMBERS_ASKING = together(
     swap("withdrawals.ledger.write_requests.RequestWrites.mark_asked", nothing),
+    heads_not_compared,
+    unknown_lines_adopted,
     without_in_database("tr_batches_asked_for_ever", "tr_plans_asked_for_ever"),
 )
-"""What was asked may be given up like anything else."""
+"""What was asked may be given up like anything else, and no journal knows better."""
 
 
 def give_up(tx: LedgerTx, batch: Batch, *, at: int, why: str) -> None:
-    """The coins are free and whoever was in it waits in the queue again, as if no signer had ever been asked."""
+    """Whoever was in it waits in the queue again, as if no signer had ever been asked.
+
+    The coins stay locked, as careful people lock what may be spent: so the next plan takes others.
+    """
     for plan in batch.plans:
         tx.set_plan_state(batch.id, plan.number, PlanState.ABANDONED, at=at)
     tx.set_batch_state(batch.id, State.ABANDONED)
-    tx.release_reservations(batch.id, None, at=at)
     for withdrawal in batch.withdrawals:
         if withdrawal.batch_id == batch.id:
             tx.set_withdrawal(withdrawal.id, state=WithdrawalState.QUEUED)

@@ -24,6 +24,8 @@ ORACLE: Final = frozenset(
     }
 )
 """Its invariants."""
+MONEY: Final = frozenset({"paid-twice", "refunded-paid", "compatible-payers", "final-unpaid", "paid-unnoticed"})
+"""Those about who is paid."""
 STUCK: Final = frozenset({"liveness"})
 """Nobody is paid wrongly; somebody is not paid within the bound."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from tests.guards.removals import together
 from tests.simulation.focus import Focus
 from tests.simulation.variants import judging, paying, signing
-from tests.simulation.variants.model import STUCK, Variant
+from tests.simulation.variants.model import MONEY, STUCK, Variant
 from tests.unit.broken_rules import NEITHER_LOCK, WTXIDS
 
 VARIANTS: Final[tuple[Variant, ...]] = (
@@ -72,24 +72,28 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "Mt.Gox's support desk: the node does not know the transaction, so it was never paid, so it is paid again.",
         paying.not_found_is_paid_again,
         Focus.MACHINES,
+        MONEY,
     ),
     Variant(
         "-25 is never sent",
         "A refusal of sendrawtransaction is read as a payment that never left; a twin had been faster.",
         paying.conflict_is_never_sent,
         Focus.CHAIN,
+        MONEY,
     ),
     Variant(
         "an ambiguous send is never sent",
         "A timeout of the node's RPC is read as a failure, and the payment is made anew, as callers of send* calls do.",
         paying.ambiguous_is_never_sent,
         Focus.MACHINES,
+        MONEY,
     ),
     Variant(
         "abandon what was asked",
         "CE3: the signer did not answer in time, so the batch is given up; the signature turns up later.",
         paying.abandoned_after_asking,
         Focus.MACHINES,
+        MONEY,
     ),
     Variant(
         "coins are released on timeout",
