@@ -31,8 +31,8 @@ GROWN: Final = (
     ),
     Run(
         "D2",
-        "all seven: 2 customers, 3 coins, 4 plans",
-        changed(ALL_SEVEN, coins=3, plans=4),
+        "all seven: 2 customers, 3 coins, 4 plans, 2 strangers",
+        changed(ALL_SEVEN, coins=3, plans=4, foreign=2),
         rules=WHOLE,
         checks=BOTH,
         together=True,
