@@ -70,6 +70,13 @@ def bad_weather(world: World) -> str | None:
     return " ".join(chosen)
 
 
+@fault("signer_mute", 1)
+def signer_mute(world: World) -> str | None:
+    """The line to the signer breaks: it hears, uses the keys, and most of its answers never arrive."""
+    world.weather.signer_loses = 0.7
+    return ""
+
+
 @day("good_weather", 5)
 def good_weather(world: World) -> str | None:
     """Calls succeed again."""
@@ -159,6 +166,7 @@ DEEDS: Final[tuple[Deed, ...]] = (
     kill_all,
     power_cut,
     bad_weather,
+    signer_mute,
     good_weather,
     redis_down,
     redis_flushed,

@@ -54,6 +54,7 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     },
     Focus.MEMORY: {
         "back_up": 4,
+        "deposit": 3,
         "ledger_restored": 6,
         "both_restored": 8,
         "failover": 6,
@@ -87,6 +88,7 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     Focus.MACHINES: {
         "aim": 2,
         "bad_weather": 3,
+        "signer_mute": 5,
         "stray_jobs": 3,
         "split": 4,
         "other_node": 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import count, islice
 
 from tests.simulation.focus import Focus, focus_of
@@ -28,6 +29,14 @@ def is_caught(variant: Variant, outcome: Outcome) -> bool:
     return invariant_of(outcome.violation) in variant.catchers
 
 
+def is_clean(variant: Variant, seed: int) -> bool:
+    """Whether nothing objects to our own code in that history, nor to what is taken away beside the bug."""
+    if run_history(seed).violation:
+        return False
+    with (variant.control or nullcontext)():
+        return variant.control is None or not run_history(seed).violation
+
+
 def hunt(variant: Variant, *, seeds_max: int, seconds_max: float, first: int | None = None) -> Catch | None:
     """The first catch, or None. `first`: a seed that caught it before, tried before all others.
 
@@ -38,7 +47,7 @@ def hunt(variant: Variant, *, seeds_max: int, seconds_max: float, first: int | N
     order = [seed for seed in (first,) if seed is not None]
     for tried, seed in enumerate(islice((*order, *islice(seeds_of(variant.focus), seeds_max)), seeds_max), start=1):
         outcome = broken_outcome(variant, seed)
-        if is_caught(variant, outcome) and not run_history(seed).violation:
+        if is_caught(variant, outcome) and is_clean(variant, seed):
             invariant, _, words = outcome.violation.partition(": ")
             return Catch(variant.name, invariant, words, seed, tried, outcome.events)
         if time.monotonic() - began >= seconds_max:

@@ -163,7 +163,6 @@ def _no_newborn(raw: bytes, **named: Anything) -> Anything:
 phantom_coins = swap("withdrawals.steps.watch.scan_block", _no_newborn)
 reorg_keeps_facts = together(without.reorg_keeps_facts, without_foreign_keys)
 loser_s_coins_kept = swap("withdrawals.steps.settle.returnable", answer(frozenset()))
-displacer_s_coin_given_away = swap("withdrawals.steps.settle._keep_coins", nothing)
 
 # -------------------------------------------------------------------------------------------------------- two followers
 

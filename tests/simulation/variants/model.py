@@ -41,6 +41,8 @@ class Variant:
     """In histories that dwell on this it is hunted."""
     catchers: frozenset[str] = ORACLE
     """Of these one has to object. That a lock of ours crashes, or our own audit complains, is no catch."""
+    control: Removal | None = None
+    """What `without` takes away beside the bug: it must do no harm alone in the history that catches the variant."""
 
 
 @dataclass(frozen=True, slots=True)

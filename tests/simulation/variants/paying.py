@@ -17,7 +17,7 @@ from tests.simulation.variants.locks import (
     give_up_again,
     without_in_database,
 )
-from tests.unit.broken_rules import BrokenRule
+from tests.unit.broken_rules import NTXIDS, BrokenRule
 from withdrawals.core.exclusion import Exclusion
 from withdrawals.core.fees import choose_feerate
 from withdrawals.core.model import BatchState, PlannedInput, WithdrawalState
@@ -109,6 +109,10 @@ left_out_and_queued = together(
 )
 
 approved_without_depth = swap("withdrawals.waivers.is_beyond_reorgs", lambda displaced, _policy: displaced is not None)
+
+nobody_approves = swap("withdrawals.waivers.is_beyond_reorgs", answer(False))  # noqa: FBT003 -- nothing is deep enough
+ancestors_by_ntxid = together(rule(NTXIDS), nobody_approves)
+displacer_s_coin_given_away = together(swap("withdrawals.steps.settle._keep_coins", nothing), nobody_approves)
 
 # ------------------------------------------------------------------------------------------------ absence as evidence
 

@@ -151,6 +151,22 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         Focus.CHAIN,
     ),
     Variant(
+        "ancestors by ntxid",
+        "CE8: a transaction and its twin count as one, so what excludes a payment is not seen, and it is stuck.",
+        paying.ancestors_by_ntxid,
+        Focus.CHAIN,
+        STUCK,
+        paying.nobody_approves,
+    ),
+    Variant(
+        "the displacer's output is given away",
+        "CE18: an ordinary batch takes the one coin that excludes the displaced payment, which is then stuck.",
+        paying.displacer_s_coin_given_away,
+        Focus.CHAIN,
+        STUCK,
+        paying.nobody_approves,
+    ),
+    Variant(
         "left out and queued",
         "A split without exclusion: whoever a replacement leaves out is planned anew, while the full attempt lives.",
         paying.left_out_and_queued,
@@ -200,9 +216,9 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         Focus.MEMORY,
     ),
     Variant(
-        "no gate",
-        "Planning and signing go on whatever the breaker, the tip and unexplained spends say.",
-        signing.no_gate,
+        "no gate, and heads are not compared",
+        "CE4: planning and signing go on whatever breaker, tip and unexplained spends say, on whichever copy is there.",
+        signing.neither_gate_nor_heads,
         Focus.MEMORY,
     ),
     Variant(
