@@ -156,6 +156,27 @@ def test_deaths_that_count_as_one_leave_the_same_world() -> None:
     assert merged > 50
 
 
+BROKEN = """
+from tests.simulation.crash_points import ONCE, explore
+from tests.simulation.crash_stories import STORIES
+from withdrawals.signing.journal import Journal, Standing
+
+standing = Journal.standing
+Journal.standing = lambda *words: standing(*words) and Standing.NEW
+print(*(broken.death.first for broken in explore(ONCE, STORIES[:1]).book.violations), sep="\\n")
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_signer_that_forgets_its_journal_is_found_by_the_copies() -> None:
+    """Deaths between the line in the journal and the answer in the ledger find it, and no others do."""
+    done = subprocess.run([sys.executable, "-c", BROKEN], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.splitlines()
+    assert found
+    assert all(name.startswith("work:sign |") for name in found)
+
+
 @pytest.mark.covers("I2", "I12")
 @pytest.mark.timeout(900)
 def test_a_process_dies_at_every_boundary_and_every_promise_is_kept(tmp_path: Path) -> None:
