@@ -60,8 +60,8 @@ mutants:  ## change the rules of the core bit by bit: a unit test must notice (m
 	@$(MAKE) --no-print-directory --silent venv VENV=.venv-mutants MORE=requirements/mutants.txt
 	@PYTHONHASHSEED=0 .venv-mutants/bin/python -m tests.mutants $(if $(FILE),--file $(FILE)) $(if $(PROCESSES),--processes $(PROCESSES))
 
-simulate: venv  ## histories of the real code in a simulated world of faults: SECONDS=60, or N=1000; SEED=1; REPLAY=17
-	@$(BIN)/python -m tests.simulation $(if $(REPLAY),--replay $(REPLAY)) $(if $(SEED),--seed $(SEED)) \
+simulate: venv  ## histories of the real code in a simulated world of faults, deaths at every boundary, broken variants: SECONDS=60, or N=1000; SEED=1; REPLAY=17
+	@$(BIN)/python -m tests.simulation $(if $(REPLAY),--replay $(REPLAY),--teeth) $(if $(SEED),--seed $(SEED)) \
 		$(if $(N),--histories $(N)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 soak: venv  ## load for minutes while processes, servers and chain fail at random, then a verdict: MINUTES=5, SEED=1, KILLS=200 a minute

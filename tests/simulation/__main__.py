@@ -10,26 +10,31 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from tests.simulation.campaign import YEAR_S, Tally, run_campaign
 from tests.simulation.history import Outcome, run_history
+from tests.simulation.teeth import beside
 
 SHOWN_EVERY: Final = 100
 """A line of progress after so many histories."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status 0: nothing was violated; 1: something was, and its story is told."""
+    """Exit status 0: nothing was violated, and every variant was caught; 1: something was, and its story is told."""
     options = _parse(words)
     logging.disable(logging.CRITICAL)
     if options.replay is not None:
         return _replay(options.replay)
-    tally = run_campaign(options.seed, enough=_enough(options), processes=options.processes, show=_show)
-    for outcome in tally.violations:
-        _tell(outcome)
-    sys.stdout.write(json.dumps(tally.summary()) + "\n")
-    return 1 if tally.violations else 0
+    with beside() if options.teeth else nullcontext(dict[str, int]) as numbers:
+        tally = run_campaign(options.seed, enough=_enough(options), processes=options.processes, show=_show)
+        for outcome in tally.violations:
+            _tell(outcome)
+        told = numbers()
+    sys.stdout.write(json.dumps({**tally.summary(), **told}) + "\n")
+    toothless = told.get("variants_caught", 0) < told.get("variants_total", 0)
+    return 1 if tally.violations or toothless else 0
 
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -40,6 +45,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, help="so many events")
     parser.add_argument("--years", type=float, help="so many simulated years")
     parser.add_argument("--processes", type=int, default=1, help="so many histories at once (1)")
+    parser.add_argument("--teeth", action="store_true", help="besides: die at every boundary, catch every variant")
     parser.add_argument("--replay", type=int, metavar="SEED", help="one history, with its whole story")
     options = parser.parse_args(words)
     limits = (options.seconds, options.histories, options.events, options.years)

@@ -119,7 +119,8 @@ class Payers:
         by_kind: dict[Pay, set[str]] = {}
         for request in unpaid:
             by_kind.setdefault((request.script, request.sats), set()).add(request.id)
-        pays = {r for pay, ids in by_kind.items() if tx.outputs.count(pay) >= len(ids) for r in ids}
+        free = self._unbound(tx)
+        pays = {r for pay, ids in by_kind.items() if free.count(pay) >= len(ids) for r in ids}
         if pays:
             self.strangers[tx.txid] = Stranger(tx, frozenset(pays), told.tick)
 
@@ -144,9 +145,17 @@ class Payers:
                     self._judge(request_id, plan, stranger)
             told.fresh.pop()
 
+    def _unbound(self, tx: Tx) -> list[Pay]:
+        """Its outputs of which no operator said whom they pay."""
+        return [pay for vout, pay in enumerate(tx.outputs) if (tx.txid, vout) not in self.told.bound]
+
     def _strangers_paying(self, request_id: str, tick: int) -> Iterator[Tx]:
-        told = self.told
-        yield from (s.tx for s in self.strangers.values() if request_id in s.pays and s.tick < tick)
+        told, request = self.told, self.told.requests.get(request_id)
+        for stranger in self.strangers.values():
+            if request is None or request_id not in stranger.pays or stranger.tick >= tick:
+                continue
+            if (request.script, request.sats) in self._unbound(stranger.tx):  # or somebody said whom it was for
+                yield stranger.tx
         for outpoint, bound_to in told.bound.items():
             payer = told.txs.get(outpoint[0]) if bound_to == request_id and told.bound_at[outpoint] < tick else None
             if payer is not None and payer.ntxid not in told.plans:  # a plan pays whom it was made for
