@@ -148,3 +148,15 @@ def test_coins_from_before_the_birthday_and_of_unwatched_scripts_are_nobodys_bus
     stage.sql("DELETE FROM headers WHERE height <= 1")
     stage.sql("DELETE FROM coins WHERE height <= 1")
     stage.check()
+
+
+def test_an_answer_that_was_re_encoded_on_its_way_and_is_fit_to_be_sent_fires(stage: Stage) -> None:
+    """What the keys wrote is fit; what somebody made of it is kept, and never sent."""
+    (coin,) = stage.coins()
+    stage.request("r1", 1)
+    stage.plan("b1", [coin], "r1")
+    stage.ask("b1")
+    stage.check()
+    stage.oracle.answered(stage.encoding("b1"), unfit=True)
+    stage.answer("b1")
+    stage.fires("unfit-answer")

@@ -160,6 +160,7 @@ class World:
         """Let go of everything."""
         for process in self.processes.values():
             process.kill()
+        self.holdings.let_go()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -------------------------------------------------------------------------------------------------------- seeing
@@ -203,14 +204,15 @@ class World:
     def watch_signed(self, order: SigningOrder, answer: SignedAnswer) -> SignedAnswer:
         """Signed bytes exist from now on, whoever receives them."""
         del order
+        unfit = False
         if (
             self.weather.strikes(self.weather.signer_malleates)
             and (twin := twin_of(self, answer.raw, self.faults)) is not None
         ):
             self.holdings.keep(answer.raw)
             self.tell(Kind.FAULT, "signer_malleates", twin[0])
-            answer = replace(answer, raw=twin[1])
-        self.oracle.answered(answer.raw, late=self.elsewhere)
+            answer, unfit = replace(answer, raw=twin[1]), True
+        self.oracle.answered(answer.raw, late=self.elsewhere, unfit=unfit)
         self.holdings.keep(answer.raw)
         return answer
 

@@ -95,11 +95,15 @@ class Coins:
         return frozenset(tx.prevouts)
 
     def check_attempts(self) -> None:
-        """conserve, for answers: an answer's fee is its plan's, and its bytes are stored."""
-        for _, batch_id, number, wtxid, fee_sats in self.mirror.new_attempts:
+        """conserve, for answers: an answer's fee is its plan's, and its bytes are stored.
+
+        unfit-answer: what was re-encoded between the keys and us is never stored as fit to be sent.
+        """
+        for _, batch_id, number, wtxid, fee_sats, refusal in self.mirror.new_attempts:
             plan = self.mirror.plans[batch_id, number]
             words = f"the answer {wtxid} to {batch_id} plan {number}"
             demand(wtxid in self.mirror.stored_wtxids, "conserve", f"{words} has no bytes")
+            demand(refusal or wtxid not in self.told.unfit, "unfit-answer", f"{words} is not as the keys wrote it")
             demand(fee_sats == plan.fee_sats, "conserve", f"{words} has a fee of {fee_sats}, the plan {plan.fee_sats}")
 
     def check_coins(self, connection: sqlite3.Connection) -> None:

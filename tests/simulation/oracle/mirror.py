@@ -77,8 +77,8 @@ class Mirror:
     """How many, and the last number."""
     new_plans: list[Plan] = field(default_factory=list)
     new_bytes: list[Tx] = field(default_factory=list)
-    new_attempts: list[tuple[int, str, int, str, int]] = field(default_factory=list)
-    """Id, batch, plan, wtxid, fee."""
+    new_attempts: list[tuple[int, str, int, str, int, str | None]] = field(default_factory=list)
+    """Id, batch, plan, wtxid, fee, and why it is not sent."""
     moved: bool = False
     """Whether the chain facts may have changed with the last look."""
     _key: tuple[int, int] | None = None
@@ -129,9 +129,9 @@ class Mirror:
         self.events = (count, last or 0)
 
     def _read_bytes(self, cursor: sqlite3.Cursor) -> None:
-        newer = "SELECT id, batch_id, plan_number, wtxid, fee_sats FROM attempts WHERE id > ? ORDER BY id"
+        newer = "SELECT id, batch_id, plan_number, wtxid, fee_sats, refusal FROM attempts WHERE id > ? ORDER BY id"
         self.new_attempts = list(cursor.execute(newer, (self._last_attempt,)))
-        for number, batch_id, plan_number, wtxid, _ in self.new_attempts:
+        for number, batch_id, plan_number, wtxid, _, _ in self.new_attempts:
             self._last_attempt = number
             self.attempts[wtxid] = (batch_id, plan_number)
         newer = "SELECT rowid, raw FROM transactions WHERE rowid > ? ORDER BY rowid"

@@ -66,8 +66,13 @@ class Oracle:
         """A signer with our keys is about to sign this. `elsewhere`: for another processor than this ledger's."""
         self._told.ask((batch_id, plan_number), unsigned, payments, elsewhere=elsewhere)
 
-    def answered(self, raw: bytes, *, late: bool = False) -> None:
-        """These signed bytes exist from now on, for ever. `late`: not, or not only, in the processor's hands."""
+    def answered(self, raw: bytes, *, late: bool = False, unfit: bool = False) -> None:
+        """These signed bytes exist from now on, for ever. `late`: not, or not only, in the processor's hands.
+
+        `unfit`: they are not as the keys wrote them, and are never to be sent.
+        """
+        if unfit:
+            self._told.unfit.add(self._told.parse(raw).wtxid)
         self._told.answer(raw, late=late)
 
     def saw(self, raw: bytes) -> None:

@@ -54,6 +54,8 @@ class Told:
     """The ntxids that a signer answered to somebody else than the processor, or after it had stopped waiting."""
     forgotten: set[str] = field(default_factory=set)
     """The ntxids of plans that both memories, ledger and journal, may have lost."""
+    unfit: set[str] = field(default_factory=set)
+    """The wtxids of answers that are not what the keys made: somebody re-encoded them on the way."""
     excused: set[tuple[str, str, str]] = field(default_factory=set)
     """(request, later, earlier): pairs of ntxids that a person answers for."""
     marked: dict[str, int] = field(default_factory=dict)

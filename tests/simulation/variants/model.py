@@ -14,6 +14,7 @@ ORACLE: Final = frozenset(
         "refunded-paid",
         "compatible-payers",
         "asked-first",
+        "unfit-answer",
         "nothing-lost",
         "final-unpaid",
         "paid-unnoticed",

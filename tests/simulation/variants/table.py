@@ -222,6 +222,13 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         Focus.MEMORY,
     ),
     Variant(
+        "accept what the lint refuses",
+        "A wallet that sends whatever its signer answers: padded, re-encoded on the wire, open to any third party.",
+        signing.whatever_comes_back,
+        Focus.MACHINES,
+        frozenset({"unfit-answer"}),
+    ),
+    Variant(
         "sent once",
         "Sent and forgotten: nothing is offered again after a node lost its mempool.",
         signing.sent_once,
