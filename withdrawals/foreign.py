@@ -45,9 +45,8 @@ def find_foreign(view: LedgerView, name: str) -> tuple[TxView, ...]:
         raise NotAllowed(
             f"{spender.txid} is plan {plan.number} of {plan.batch_id}, in whatever encoding: it explains itself"
         )
-    # A stored spend is always something to explain: the inputs of bound payers are watched, whosever they are.
-    ours = bool(view.load_coins(spender.prevouts) or view.load_plans_spending(spender.prevouts))
-    if not (ours or view.load_spends_by_txid(spender.txid) or view.find_explanation(spender.ntxid)):
+    # A stored spend may be nobody's business of ours: what a lost deposit spent is watched too, whosever it is.
+    if not (view.find_accountable(spender.prevouts) or view.find_explanation(spender.ntxid)):
         raise NotAllowed(f"{spender.txid} spends no coin of ours: there is nothing to explain")
     return view.find_transaction(spender.ntxid)
 

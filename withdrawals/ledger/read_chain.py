@@ -7,13 +7,14 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, func, or_, select
 
-from withdrawals.core.model import Coin, Header, OwnScript, Payment, Spend, TxView
+from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
 from withdrawals.core.tx import view_of
-from withdrawals.core.types import Ntxid, OutPoint, ScriptPubKey, Txid, WithdrawalId
+from withdrawals.core.types import NO_OUTPOINT, Ntxid, OutPoint, ScriptPubKey, Txid, WithdrawalId
 from withdrawals.errors import ensure
 from withdrawals.ledger.rows import KEY_COLUMNS, coin_of, header_of, own_script_of, payment_of, spend_of
 from withdrawals.ledger.schema import (
     ASKED,
+    batches,
     coins,
     explanations,
     foreign_outputs,
@@ -41,6 +42,7 @@ def _unspent(table: Table) -> ColumnElement[bool]:
     )
 
 
+_UNFINISHED: Final = tuple(str(s) for s in BatchState if s not in {BatchState.FINAL, BatchState.ABANDONED})
 _OWN_SCRIPT: Final = Statement(select(own_scripts).where(own_scripts.c.script == bindparam("script")))
 _OWN_SCRIPTS: Final = Statement(
     select(own_scripts).order_by(own_scripts.c.wallet, own_scripts.c.branch, own_scripts.c.key_index)
@@ -62,6 +64,25 @@ _PROMISED: Final = Statement(
     select(plan_inputs.c.txid, plan_inputs.c.vout)
     .join(plans, and_(plans.c.batch_id == plan_inputs.c.batch_id, plans.c.number == plan_inputs.c.plan_number))
     .where(plans.c.state.in_(ASKED), _unspent(plan_inputs))
+)
+_LOST: Final = Statement(
+    select(plan_inputs.c.txid, plan_inputs.c.vout)
+    .join(plans, and_(plans.c.batch_id == plan_inputs.c.batch_id, plans.c.number == plan_inputs.c.plan_number))
+    .join(batches, batches.c.id == plans.c.batch_id)
+    .where(
+        batches.c.state.in_(_UNFINISHED),
+        plans.c.state.in_(ASKED),
+        _unspent(plan_inputs),
+        ~select(coins.c.txid)
+        .where(coins.c.txid == plan_inputs.c.txid, coins.c.vout == plan_inputs.c.vout)
+        .correlate(plan_inputs)
+        .exists(),
+    )
+)
+_PLANNED_AMONG: Final = Statement(
+    select(plan_inputs.c.txid, plan_inputs.c.vout)
+    .join(plans, and_(plans.c.batch_id == plan_inputs.c.batch_id, plans.c.number == plan_inputs.c.plan_number))
+    .where(plan_inputs.c.txid.in_(among()), plans.c.state.in_(ASKED))
 )
 _BOUND_PAYERS: Final = Statement(
     select(transactions.c.raw).where(
@@ -132,12 +153,45 @@ class ChainReads(Session):
     def load_watched_outpoints(self) -> frozenset[OutPoint]:
         """Inputs of asked plans are watched by value: also those whose coin a reorg has taken away."""
         found = [*self._all(_WATCHED_COINS), *self._all(_PROMISED)]
-        return frozenset(OutPoint(Txid(row.txid), row.vout) for row in found) | self._inputs_of_bound_payers()
+        bound = self._inputs_of_bound_payers()
+        bound -= self.load_spends(bound).keys()
+        return frozenset(OutPoint(Txid(row.txid), row.vout) for row in found) | bound | self._inputs_of_lost_makers()
 
     def _inputs_of_bound_payers(self) -> frozenset[OutPoint]:
         """Somebody else's payment that an operator bound is watched like a plan of ours, whosever coins it spends."""
-        prevouts = {o for row in self._all(_BOUND_PAYERS) for o in view_of(row.raw).prevouts}
-        return frozenset(prevouts - self.load_spends(prevouts).keys())
+        return frozenset(o for row in self._all(_BOUND_PAYERS) for o in view_of(row.raw).prevouts)
+
+    def _inputs_of_lost_makers(self) -> frozenset[OutPoint]:
+        """What the stored ancestors of vanished coins spend, whosever it is, as far as the chain does not hold them.
+
+        Whatever takes one of these for something else displaces every plan that needs the coin, for as long as it
+        stands: the coin is named by the txid of its maker. Watched while an unfinished batch may rest on it.
+        """
+        lost = {OutPoint(Txid(row.txid), row.vout) for row in self._all(_LOST)}
+        watched: set[OutPoint] = set()
+        while lost:
+            makers = {tx.txid: tx for tx in self.load_transactions({o.txid for o in lost})}
+            # What a coinbase claims to spend is spent by every block.
+            inputs = {o for tx in makers.values() for o in tx.prevouts} - watched - {NO_OUTPOINT}
+            inputs -= self.load_spends(inputs).keys()
+            lost = inputs - self.load_coins(inputs).keys()
+            watched |= lost
+        return frozenset(watched)
+
+    def find_accountable(self, prevouts: Collection[OutPoint]) -> frozenset[OutPoint]:
+        """Whatever ever paid a script of ours counts, and what an asked plan or a bound payer spends."""
+        wanted = frozenset(prevouts)
+        if not wanted:
+            return wanted
+        planned = {OutPoint(Txid(row.txid), row.vout) for row in self._among(_PLANNED_AMONG, {o.txid for o in wanted})}
+        found = (self.load_coins(wanted).keys() | planned | self._inputs_of_bound_payers()) & wanted
+        return frozenset(found | self._outputs_to_us(wanted - found))
+
+    def _outputs_to_us(self, outpoints: Collection[OutPoint]) -> set[OutPoint]:
+        """By the stored bytes of their makers: also what is no coin, because it holds nothing or was lost again."""
+        makers = {tx.txid: tx for tx in self.load_transactions({o.txid for o in outpoints})}
+        held = {o: makers[o.txid].outputs[o.vout : o.vout + 1] for o in outpoints if o.txid in makers}
+        return {o for o, outputs in held.items() for out in outputs if self.find_own_script(out.script) is not None}
 
     def load_coins(self, outpoints: Collection[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Spent or not. Looked up by txid, which is indexed; whole outpoints are compared here."""
@@ -166,8 +220,10 @@ class ChainReads(Session):
         return tuple(spend_of(row) for row in self._all(_SPENDS_BY_TXID, txid=txid))
 
     def load_unexplained_spends(self) -> tuple[Spend, ...]:
-        """Only spends of watched outpoints are stored, so one that no asked plan explains is somebody else's doing."""
-        return tuple(spend_of(row) for row in self._all(_UNEXPLAINED))
+        """Of outpoints that were ours; what took an input of a vanished coin's maker took nothing from us."""
+        found = [spend_of(row) for row in self._all(_UNEXPLAINED)]
+        accountable = self.find_accountable([spend.prevout for spend in found])
+        return tuple(spend for spend in found if spend.prevout in accountable)
 
     def load_payments(self, withdrawal_ids: Collection[WithdrawalId]) -> tuple[Payment, ...]:
         """Lowest block first."""

@@ -172,7 +172,14 @@ class LedgerView(BooksView, Protocol):
         """The outpoints that are reserved for this batch now, sorted."""
 
     def load_watched_outpoints(self) -> frozenset[OutPoint]:
-        """Unspent coins, and every input of a plan ever asked that has no spend on the followed chain."""
+        """Outpoints whose spending by the next block is a fact to store; none has a spend on the followed chain yet.
+
+        Unspent coins; the inputs of every plan ever asked and of every payer that an operator bound; and where a coin
+        vanished that an asked plan of an unfinished batch spends, what its stored ancestors spend, whosever that is.
+        """
+
+    def find_accountable(self, prevouts: Collection[OutPoint]) -> frozenset[OutPoint]:
+        """Those of the outpoints that were ever ours to lose: coins, inputs of asked plans and of bound payers."""
 
     def load_coins(self, outpoints: Collection[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Those of the outpoints that are coins of ours on the followed chain, spent or not."""
@@ -205,7 +212,7 @@ class LedgerView(BooksView, Protocol):
         """Stored transactions whose txid, wtxid or ntxid is `any_id`."""
 
     def load_unexplained_spends(self) -> tuple[Spend, ...]:
-        """Spends of outpoints that were coins of ours, by the ntxid of no plan ever asked and of nothing explained."""
+        """Spends of accountable outpoints by the ntxid of no plan ever asked and of nothing explained."""
 
     def find_explanation(self, ntxid: Ntxid) -> Explanation | None:
         """What an operator said of this foreign transaction; None if nobody did."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.auditing import Finding, coin_flaws, header_flaws, spend_flaws
-from withdrawals.core.model import Coin, Header, OwnScript, Payment, Spend, TxView
+from withdrawals.core.model import BatchState, Coin, Header, OwnScript, Payment, Spend, TxView
 from withdrawals.core.policy import Policy
 from withdrawals.core.tx import MalformedTransaction, view_of
 from withdrawals.core.types import OutPoint, ScriptPubKey, Txid, WithdrawalId, Wtxid
@@ -86,8 +86,30 @@ def _audit_page(view: LedgerView, policy: Policy, page: _Page) -> Iterator[Findi
         yield from (Finding("coin", flaw) for flaw in coin_flaws(coin, page.by_txid.get(coin.outpoint.txid)))
     for spend in page.rows.spends:
         yield from (Finding("spend", flaw) for flaw in spend_flaws(spend, page.by_wtxid.get(spend.wtxid)))
+    yield from _strangers_business(view, page)
     yield from _missing_rows(view, page)
     yield from _audit_payments(view, policy, page)
+
+
+def _strangers_business(view: LedgerView, page: _Page) -> Iterator[Finding]:
+    """Spends of what was never ours: stored only of what a stored ancestor of something asked for spends too."""
+    prevouts = {s.prevout for s in page.rows.spends}
+    foreign = prevouts - view.find_accountable(prevouts)
+    for outpoint in sorted(foreign - _inputs_above(view)) if foreign else ():
+        words = f"{outpoint} was never ours, and nothing that a signer was asked for descends from what spends it"
+        yield Finding("spend", words)
+
+
+def _inputs_above(view: LedgerView) -> set[OutPoint]:
+    """What every stored ancestor of everything that a signer was ever asked for spends."""
+    batches = (view.load_batch(b) for b in view.list_batches(set(BatchState)))
+    frontier = {o for b in batches if b is not None for p in b.plans if p.asked for o in p.prevouts}
+    found: set[OutPoint] = set()
+    while frontier:
+        makers = view.load_transactions({o.txid for o in frontier})
+        frontier = {o for tx in makers for o in tx.prevouts} - found
+        found |= frontier
+    return found
 
 
 def _missing_rows(view: LedgerView, page: _Page) -> Iterator[Finding]:
