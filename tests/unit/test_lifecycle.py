@@ -151,6 +151,40 @@ def test_no_deed_of_ours_confirms_anything() -> None:
             assert happening in BATCH_FACTS or becomes is was or becomes not in {B.CONFIRMED, B.FINAL, B.CONFLICTED}
 
 
+ASKED = {B.SIGNING, B.SIGNED, B.BROADCAST, B.CONFIRMED, B.FINAL, B.CONFLICTED}
+
+
+@pytest.mark.covers("I2", "I8")
+@pytest.mark.parametrize(
+    ("deed", "leads"),
+    [
+        # An answer may come at any later time, and is kept whatever it is; only the first good one moves anything.
+        (BatchEvent.ANSWER, {s: s for s in ASKED} | {B.SIGNING: B.SIGNED}),
+        (BatchEvent.REFUSE_ANSWER, {s: s for s in ASKED}),
+        # What was asked is asked again until a block shows that all are paid.
+        (BatchEvent.ASK, {s: s for s in ASKED - {B.CONFIRMED, B.FINAL}} | {B.PLANNED: B.SIGNING}),
+        (BatchEvent.BUMP, {s: s for s in (B.SIGNING, B.SIGNED, B.BROADCAST)}),
+        (BatchEvent.REISSUE, {B.CONFLICTED: B.CONFLICTED}),
+    ],
+    ids=lambda v: str(v) if isinstance(v, BatchEvent) else "",
+)
+def test_what_we_do_about_a_batch_that_was_asked_moves_nothing_else(
+    deed: BatchEvent, leads: dict[BatchState, BatchState]
+) -> None:
+    """Where a batch stands is for the chain to say from then on."""
+    assert {state: events[deed] for state, events in BATCH.items() if deed in events} == leads
+
+
+@pytest.mark.covers("I2", "I12")
+@pytest.mark.parametrize(
+    ("deed", "before"),
+    [(WithdrawalEvent.ADOPT, {W.QUEUED, W.HELD}), (WithdrawalEvent.REISSUE, {W.BATCHED, W.BROADCAST})],
+)
+def test_whoever_is_adopted_or_planned_again_is_in_a_batch(deed: WithdrawalEvent, before: set[WithdrawalState]) -> None:
+    """Never back in the queue, where it could be cancelled or get a first plan beside the one that was asked."""
+    assert {s: events[deed] for s, events in WITHDRAWAL.items() if deed in events} == dict.fromkeys(before, W.BATCHED)
+
+
 COMPUTED = {
     # how far we got: every state that the chain can make of it
     B.PLANNED: {B.PLANNED, B.CONFIRMED, B.FINAL},
