@@ -9,8 +9,11 @@ from tests.simulation.memory import the_ledger
 from tests.simulation.node import SimNode, scripts_of
 from tests.simulation.settings import SCRIPTS
 from tests.simulation.transactions import tx_of
-from withdrawals.core.model import WithdrawalState
-from withdrawals.core.types import OutPoint, Sats, ScriptPubKey
+from withdrawals.core.model import JOURNAL_START, OwnScript, PlannedInput, TxOut, WithdrawalState
+from withdrawals.core.tx import unsigned_tx
+from withdrawals.core.types import BatchId, OutPoint, Sats, ScriptPubKey
+from withdrawals.ports import SigningOrder
+from withdrawals.signing.hot import HotSigner
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -23,6 +26,7 @@ class Holdings:
         self._world = world
         self.signed: dict[str, bytes] = {}
         """Whatever was ever signed, by wtxid, whoever received it."""
+        self._by_hand: tuple[HotSigner, dict[ScriptPubKey, OwnScript]] | None = None
 
     def keep(self, raw: bytes) -> None:
         """Signed bytes exist from now on: anybody may send them, at any time."""
@@ -63,6 +67,25 @@ class Holdings:
         for raw in fit:
             self.leak(raw)
         return [fit]
+
+    def sign_by_hand(self, coins: Sequence[OutPoint], outputs: Sequence[TxOut], node: SimNode) -> bytes:
+        """What an operator makes past the processor: the same keys, ordinary signatures, and no journal."""
+        if self._by_hand is None:
+            world = self._world
+            keys, limit = world.folder / "keys", world.policy.limits.fee_batch_max_sats
+            signer = HotSigner(keys, world.folder / "by-hand", world.config.network, fee_max_sats=limit)
+            places = [o for branch in (0, 1) for o in signer.wallet.own_scripts(0, branch, 0, SCRIPTS)]
+            self._by_hand = signer, {own.script: own for own in places}
+        signer, own = self._by_hand
+        found = [node.chain.coins[o].output for o in coins]
+        inputs = tuple(PlannedInput(o, out.sats, own[out.script]) for o, out in zip(coins, found, strict=True))
+        unsigned = unsigned_tx([(i.outpoint, i.sequence) for i in inputs], outputs)
+        return signer._sign(SigningOrder(BatchId("b-by-hand"), 1, unsigned, inputs, (), JOURNAL_START))
+
+    def let_go(self) -> None:
+        """At the end of the history."""
+        if self._by_hand is not None:
+            self._by_hand[0].close()
 
     def leak(self, raw: bytes) -> bytes:
         """Signed bytes get into a stranger's hands, whether or not their answer ever reached us."""
