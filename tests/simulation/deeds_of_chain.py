@@ -166,7 +166,7 @@ def _foreign(world: World, node: SimNode) -> bytes | None:
         outputs.append(TxOut(world.holdings.fresh_script() or target, Sats(rest // 2)))
         rest -= rest // 2
     outputs.append(TxOut(target or stranger_script("cold storage"), Sats(rest)))
-    return strangers_tx(taken, outputs) if rest > FOREIGN_FEE_SATS else None
+    return world.holdings.sign_by_hand(taken, outputs, node) if rest > FOREIGN_FEE_SATS else None
 
 
 @fault("foreign_spend", 4)
@@ -208,9 +208,8 @@ def paid_by_hand(world: World) -> str | None:
     rest = sum(node.chain.coins[o].output.sats for o in taken) - sats - FOREIGN_FEE_SATS
     if rest < FOREIGN_FEE_SATS:
         return None
-    raw = strangers_tx(
-        taken, [TxOut(script, sats), TxOut(world.holdings.fresh_script() or stranger_script("x"), Sats(rest))]
-    )
+    back = world.holdings.fresh_script() or stranger_script("cold storage")
+    raw = world.holdings.sign_by_hand(taken, [TxOut(script, sats), TxOut(back, Sats(rest))], node)
     words = _mine_exactly(world, node, raw)
     if words is not None:
         world.foreign_truth[tx_of(raw).txid] = {0: request_id}

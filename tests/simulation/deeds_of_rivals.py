@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.blocks import Block, Forbidden
 from tests.simulation.deeds import Deed, fault
 from tests.simulation.deeds_of_chain import BLOCK_S, FOREIGN_FEE_SATS, OFTEN
-from tests.simulation.network import stranger_script, strangers_tx
+from tests.simulation.network import stranger_script
 from tests.simulation.transactions import Tx, tx_of
 from tests.simulation.twins import twin_of
 from withdrawals.core.model import TxOut, WithdrawalState
@@ -73,7 +73,7 @@ def rescued_by_hand(world: World) -> str | None:
     if rest < FOREIGN_FEE_SATS:
         return None
     back = world.holdings.fresh_script() or stranger_script("cold storage")
-    raw = strangers_tx(taken, [TxOut(script, sats), TxOut(back, Sats(rest))])
+    raw = world.holdings.sign_by_hand(taken, [TxOut(script, sats), TxOut(back, Sats(rest))], node)
     world.clock.at += BLOCK_S
     try:
         block = world.network.mine_exactly(node, raw)

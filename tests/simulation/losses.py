@@ -115,7 +115,7 @@ class Losses:
 
     def doubt(self) -> None:
         """The chain is about to be read again from its beginning: until everything is settled, states say nothing."""
-        self.amnesia = True
+        self.amnesia, self._repeating = True, []
         self._world.oracle.amnesia(forgets=True)
 
     def recovered(self) -> None:

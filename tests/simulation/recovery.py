@@ -26,8 +26,7 @@ def recover_if_wanted(world: World) -> None:
     world.clock.at += SILENCE_S
     done: list[object] = []
     fence = world.losses.fence_wanted
-    if not world.losses.amnesia:
-        world.losses.doubt()
+    world.losses.doubt()
 
     def command(processor: Processor) -> None:
         done.append(processor.recover(reason=WHY, fence=fence, who=WHO))
