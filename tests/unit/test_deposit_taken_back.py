@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.unit.bench import ANCHOR, COIN_SATS, FINAL, SAFETY, SATS, Bench
 from tests.unit.fakes import customer_script, stranger
+from tests.unit.restored import Restored
 from tests.unit.test_approve_reissue import approve, approved, run
 from withdrawals.core.model import BatchState, TxOut, TxView, Withdrawal, WithdrawalState
 from withdrawals.core.tx import view_of
@@ -277,6 +278,25 @@ def test_only_what_an_unfinished_batch_rests_on_is_watched(bench: Bench, lone: L
     bench.mine(FINAL)
     assert bench.batch_state(lone.batch_id) is BatchState.FINAL
     assert not {lone.coin, lone.theirs} & watched(bench)
+
+
+@pytest.mark.covers("I12")
+def test_a_restored_ledger_sees_the_double_spend_once_it_has_learned_the_plan(bench: Bench) -> None:
+    """What is read again after the journal was replayed is watched for the replayed plans as well."""
+    (coin,) = bench.fund()
+    restored = Restored.of(bench)
+    lone = sent_on(bench, coin)
+    back = taken_back(bench, lone)
+    restored.restore()
+    restored.recover()
+    restored.resume()
+    assert spender_of(bench, lone.theirs) == view_of(back).txid
+    assert bench.batch_state(lone.batch_id) is BatchState.CONFLICTED
+    restored.repeat(lone.withdrawal)
+    bench.fund()
+    bench.mine(SAFETY)
+    pay_again(bench, approved(bench, lone.batch_id))
+    paid_once_and_clean(bench, replace(lone, withdrawal=restored.known(lone.withdrawal)))
 
 
 # ----------------------------------------------------------------------------------------------------------- the audit
