@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from tests.simulation.variants.hunt import hunt
@@ -23,6 +24,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="seconds per variant")
     parser.add_argument("--only", action="append", metavar="NAME", help="this variant; may be repeated")
     parser.add_argument("--record", action="store_true", help="keep the seeds that caught, in caught.json")
+    parser.add_argument("--stale", action="store_true", help="with --record: only those whose kept seed does not catch")
     options = parser.parse_args(words)
     wanted = [v for v in VARIANTS if not options.only or v.name in options.only]
     unknown = set(options.only or ()) - {v.name for v in wanted}
@@ -30,7 +32,8 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"no such variant: {', '.join(sorted(unknown))}")
     catches: list[Catch] = []
     for variant in wanted:
-        catch = hunt(variant, seeds_max=options.seeds_max, seconds_max=options.seconds)
+        catch = _kept(variant) if options.stale else None
+        catch = catch or hunt(variant, seeds_max=options.seeds_max, seconds_max=options.seconds)
         _show(variant, catch)
         if catch is not None:
             catches.append(catch)
@@ -45,6 +48,13 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     sys.stdout.write(json.dumps(told) + "\n")
     return int(len(catches) < len(wanted))
+
+
+def _kept(variant: Variant) -> Catch | None:
+    """What caught it before, if it still does."""
+    before = load_caught().get(variant.name)
+    again = None if before is None else hunt(variant, seeds_max=1, seconds_max=0, first=before.seed)
+    return None if before is None or again is None else replace(again, tried=before.tried)
 
 
 def _show(variant: Variant, catch: Catch | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from itertools import count, islice
 
 from tests.simulation.focus import Focus, focus_of
@@ -33,8 +32,10 @@ def is_clean(variant: Variant, seed: int) -> bool:
     """Whether nothing objects to our own code in that history, nor to what is taken away beside the bug."""
     if run_history(seed).violation:
         return False
-    with (variant.control or nullcontext)():
-        return variant.control is None or not run_history(seed).violation
+    if variant.control is None:
+        return True
+    with variant.control():
+        return not is_caught(variant, run_history(seed))
 
 
 def hunt(variant: Variant, *, seeds_max: int, seconds_max: float, first: int | None = None) -> Catch | None:

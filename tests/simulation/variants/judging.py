@@ -78,12 +78,12 @@ def _batch_by_batch(
     return Attribution(tuple(sorted(paid)), by_plan=False)
 
 
-_payments_unlocked = without_in_database(tables=(("payments", "uq_payments_output"),))
+OUTPUTS_MAY_PAY_TWICE = without_in_database(tables=(("payments", "uq_payments_output"),))
 settled_by_txid = swap(_WATCH, _by_txid)
 settled_by_newest_plan = swap(_WATCH, _by_newest_plan)
 settled_by_current_batch = swap(_WATCH, _by_current_batch)
-outputs_as_a_set = together(without.outputs_count_twice, _payments_unlocked)
-one_output_for_two_batches = together(swap("withdrawals.lineage.attribute", _batch_by_batch), _payments_unlocked)
+outputs_as_a_set = together(without.outputs_count_twice, OUTPUTS_MAY_PAY_TWICE)
+one_output_for_two_batches = together(swap("withdrawals.lineage.attribute", _batch_by_batch), OUTPUTS_MAY_PAY_TWICE)
 
 # ------------------------------------------------------------------------------------------------------- states stay
 

@@ -89,11 +89,12 @@ def _with_a_newcomer(tx: LedgerTx, batch: Anything, policy: Anything) -> Anythin
     return replace(case, due=(*case.due, *newcomers))
 
 
-reissue_with_a_newcomer = together(
-    swap("withdrawals.steps.reissue._load_case", _with_a_newcomer),
+SIGNED_AS_PLANNED = together(
     swap("withdrawals.ledger.write_batches.BatchWrites._ensure_joinable", nothing),
     swap("withdrawals.steps.sign._objections", answer([])),
 )
+"""Whoever is in whichever batch, and whatever a plan is: it is signed."""
+reissue_with_a_newcomer = together(swap("withdrawals.steps.reissue._load_case", _with_a_newcomer), SIGNED_AS_PLANNED)
 
 
 def _back_to_the_queue(tx: LedgerTx, withdrawals: Anything, **_: object) -> None:
@@ -101,12 +102,9 @@ def _back_to_the_queue(tx: LedgerTx, withdrawals: Anything, **_: object) -> None
         tx.set_withdrawal(withdrawal.id, state=WithdrawalState.QUEUED)
 
 
-left_out_and_queued = together(
-    swap("withdrawals.steps.bump.note_left_out", _back_to_the_queue),
-    swap("withdrawals.core.planning._ensure_first", nothing),
-    without_in_database(),
-    NO_EXCLUSION,
-)
+ASKED_BEFORE = together(swap("withdrawals.core.planning._ensure_first", nothing), without_in_database(), NO_EXCLUSION)
+"""Who was asked for before may be planned like anybody else."""
+left_out_and_queued = together(swap("withdrawals.steps.bump.note_left_out", _back_to_the_queue), ASKED_BEFORE)
 
 approved_without_depth = swap("withdrawals.waivers.is_beyond_reorgs", lambda displaced, _policy: displaced is not None)
 
@@ -215,20 +213,17 @@ def _plan_from_a_copy(ledger: Anything, fees: Anything, world: Anything, dice: A
         return plan_step.PlanOutcome(None, waiting=str(closed))
 
 
-jobs_trust_their_copy = together(
-    swap("workers.jobs.plan_step", _plan_from_a_copy),
-    swap("withdrawals.ledger.write_batches.BatchWrites._ensure_joinable", nothing),
+NOTHING_LOOKED_AT_AGAIN = together(
     swap("withdrawals.steps.plan.judge_plan", answer(Exclusion((), ()))),
     swap("withdrawals.steps.plan.check_plan", answer(())),
-    swap("withdrawals.steps.sign._objections", answer([])),
+    SIGNED_AS_PLANNED,
 )
+jobs_trust_their_copy = together(swap("workers.jobs.plan_step", _plan_from_a_copy), NOTHING_LOOKED_AT_AGAIN)
 
 
 def _never_seen(view: object, request: object) -> None:
     del view, request
 
 
-repeated_id_pays_again = together(
-    swap("withdrawals.steps.request._find_earlier", _never_seen),
-    without_in_database(tables=(("withdrawals", "uq_withdrawals_request_id"),)),
-)
+IDS_MAY_REPEAT = without_in_database(tables=(("withdrawals", "uq_withdrawals_request_id"),))
+repeated_id_pays_again = together(swap("withdrawals.steps.request._find_earlier", _never_seen), IDS_MAY_REPEAT)

@@ -104,4 +104,5 @@ def _gate_of(*steps: str) -> Anything:
 
 
 neither_gate_nor_heads = together(_gate_of("plan", "sign", "bump", "reissue"), nobody_compares_heads)
-cancelled_after_asking = together(without.cancel_at_any_time, without_in_database())
+UNCHECKED = without_in_database()
+cancelled_after_asking = together(without.cancel_at_any_time, UNCHECKED)

@@ -7,6 +7,7 @@ from typing import Final
 from tests.guards.removals import together
 from tests.simulation.focus import Focus
 from tests.simulation.variants import judging, paying, signing
+from tests.simulation.variants.locks import NO_EXCLUSION, NOBODY_REMEMBERS_ASKING
 from tests.simulation.variants.model import MONEY, STUCK, Variant
 from tests.unit.broken_rules import NEITHER_LOCK, WTXIDS
 
@@ -41,12 +42,14 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "CE7: equal outputs are compared as a set; one payment makes two withdrawals final.",
         judging.outputs_as_a_set,
         Focus.PEOPLE,
+        control=judging.OUTPUTS_MAY_PAY_TWICE,
     ),
     Variant(
         "one output for two batches",
         "CE7: each batch looks for its own outputs, and an operator's one rescue settles two look-alikes.",
         judging.one_output_for_two_batches,
         Focus.PEOPLE,
+        control=judging.OUTPUTS_MAY_PAY_TWICE,
     ),
     Variant(
         "paid in the mempool",
@@ -73,6 +76,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         paying.not_found_is_paid_again,
         Focus.MACHINES,
         MONEY,
+        control=NOBODY_REMEMBERS_ASKING,
     ),
     Variant(
         "-25 is never sent",
@@ -80,6 +84,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         paying.conflict_is_never_sent,
         Focus.CHAIN,
         MONEY,
+        control=NOBODY_REMEMBERS_ASKING,
     ),
     Variant(
         "an ambiguous send is never sent",
@@ -87,6 +92,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         paying.ambiguous_is_never_sent,
         Focus.MACHINES,
         MONEY,
+        control=NOBODY_REMEMBERS_ASKING,
     ),
     Variant(
         "abandon what was asked",
@@ -94,6 +100,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         paying.abandoned_after_asking,
         Focus.MACHINES,
         MONEY,
+        control=NOBODY_REMEMBERS_ASKING,
     ),
     Variant(
         "coins are released on timeout",
@@ -106,18 +113,21 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "An API without idempotency keys: the backend was not sure and asked again.",
         paying.repeated_id_pays_again,
         Focus.PEOPLE,
+        control=paying.IDS_MAY_REPEAT,
     ),
     Variant(
         "jobs trust their own copy",
         "A queue worker plans and signs what it read before, and nothing is looked at again in the transaction.",
         paying.jobs_trust_their_copy,
         Focus.MACHINES,
+        control=paying.NOTHING_LOOKED_AT_AGAIN,
     ),
     Variant(
         "cancel after asking",
         "CE6: a payment that was displaced is cancelled and refunded; a reorg brings it back, and it pays.",
         signing.cancelled_after_asking,
         Focus.PEOPLE,
+        control=signing.UNCHECKED,
     ),
     # --------------------------------------------------------------------------------------------- bumps and re-issues
     Variant(
@@ -125,6 +135,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "A fee bump built from new coins, as early exchanges' resend buttons did: both transactions are valid.",
         paying.bump_with_fresh_inputs,
         Focus.PEOPLE,
+        control=NO_EXCLUSION,
     ),
     Variant(
         "re-issue from unrelated coins",
@@ -137,6 +148,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "The next generation takes along somebody of another live batch, who is then paid by both.",
         paying.reissue_with_a_newcomer,
         Focus.CHAIN,
+        control=paying.SIGNED_AS_PLANNED,
     ),
     Variant(
         "exclude the latest attempt alone",
@@ -171,6 +183,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         "A split without exclusion: whoever a replacement leaves out is planned anew, while the full attempt lives.",
         paying.left_out_and_queued,
         Focus.PEOPLE,
+        control=paying.ASKED_BEFORE,
     ),
     Variant(
         "approve without depth",
