@@ -67,6 +67,7 @@ class Book:
         self._met_after: dict[Death, list[str]] = {}
         self._seconds_of: dict[tuple[str, str], set[str]] = {}
         """By story and first boundary: where that story's copies died the second time."""
+        self.read()
 
     def has_single(self, first: str) -> bool:
         """Whether somebody died there."""

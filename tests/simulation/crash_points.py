@@ -67,12 +67,16 @@ def explore(
     stories: Sequence[Story] = STORIES,
     *,
     seconds: float | None = None,
+    path: Path | None = None,
     show: Callable[[str], None] = lambda _words: None,
 ) -> Report:
-    """Live through the stories, and die. No story is begun after so many seconds."""
+    """Live through the stories, and die. No story is begun after so many seconds.
+
+    `path`: a book that is kept, and gone on with where it was left. It is only good for the very same code.
+    """
     began = time.monotonic()
     logging.disable(logging.CRITICAL)
-    with _book() as book, one_pid():
+    with _book(path) as book, one_pid():
         boundaries: dict[str, Site | None] = {}
         counts = {story.name: record(story) for story in stories}
         for seen in counts.values():
@@ -105,7 +109,10 @@ def _progress(report: Report, seconds: float) -> str:
 
 
 @contextmanager
-def _book() -> Iterator[Book]:
+def _book(path: Path | None) -> Iterator[Book]:
+    if path is not None:
+        yield Book(path)
+        return
     with tempfile.TemporaryDirectory(prefix="crash-points-") as folder:
         yield Book(Path(folder) / "book")
 
@@ -146,12 +153,13 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="print every boundary")
     parser.add_argument("--die", action="append", help="one --story again, dying at this boundary; twice for a pair")
+    parser.add_argument("--book", type=Path, help="a file that keeps what was found, to go on after an interruption")
     options = parser.parse_args(words)
     chosen = [s for s in STORIES if options.story is None or s.name in options.story]
     if options.die:
         return _die_again(chosen[0], options.die)
     wanted = PAIRS if options.pairs else SLICE if options.slice else SINGLY
-    report = explore(wanted, chosen, show=_say)
+    report = explore(wanted, chosen, path=options.book, show=_say)
     complete = options.story is None
     _tell(report, complete=complete, boundaries=options.list)
     sys.stdout.write(json.dumps(report.summary()) + "\n")

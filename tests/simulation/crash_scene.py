@@ -38,6 +38,8 @@ TRIES_MAX: Final = 4
 CALM_STEPS_MAX: Final = 5_000
 BLOCKS_MAX: Final = 40
 """The bound of liveness: within so many blocks after its last line a story is over."""
+ROUNDS_EVERY: Final = 2
+"""The operator looks after every second block."""
 PAUSE_S: Final = 300
 PAUSES_FROM: Final = 2
 """Most is over by this block."""
@@ -260,7 +262,7 @@ class Scene(History):
                 self._calm()
             if self._is_done():
                 break
-            if number > PATIENCE_BLOCKS or self._needs_hands():
+            if number % ROUNDS_EVERY == 0 and (number > PATIENCE_BLOCKS or self._needs_hands()):
                 self._attend()
                 if self._is_done():
                     break

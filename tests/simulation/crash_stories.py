@@ -188,18 +188,20 @@ def planned_and_taken_back(scene: Scene) -> None:
     world = scene.world
     signer = world.processes.pop("signer")
     signer.kill()
-    one, two, three = scene.request(3)
-    scene.backend(one, world.exchange.cancel)
-    scene.repeat()
-    scene.order("hold", lambda p: p.hold(two.request_id, reason=WHY, who=WHO))
-    scene.order("release", lambda p: p.release(two.request_id, reason=WHY, who=WHO))
+    try:
+        one, two, three = scene.request(3)
+        scene.backend(one, world.exchange.cancel)
+        scene.repeat()
+        scene.order("hold", lambda p: p.hold(two.request_id, reason=WHY, who=WHO))
+        scene.order("release", lambda p: p.release(two.request_id, reason=WHY, who=WHO))
 
-    def reject(processor: Processor) -> None:
-        if str(processor.reject(three.request_id, reason=WHY, who=WHO).state) == "rejected":
-            world.exchange._refund(three)
+        def reject(processor: Processor) -> None:
+            if str(processor.reject(three.request_id, reason=WHY, who=WHO).state) == "rejected":
+                world.exchange._refund(three)
 
-    scene.order("reject", reject)
-    world.processes["signer"] = signer
+        scene.order("reject", reject)
+    finally:
+        world.processes["signer"] = signer
     signer.start()
     scene.calm()
     scene.blocks(1)
