@@ -35,7 +35,8 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
         "old_payment_returns": 8,
         "any_attempt_mined": 1.5,
         "twin_mined": 1.5,
-        "reorg": 1.5,
+        "reorg": 2.5,
+        "deposit": 1.5,
         "reorg_below_final": 1.5,
         "mine_some": 5,
         "mend": 5,
@@ -43,9 +44,7 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
         "approve": 3,
         "mempool_lost": 1.5,
         "request": 1.5,
-        **dict.fromkeys(
-            ("deposit", "cancel", "ask_again", "leave_out", "stray_jobs", "split", "deposit_taken_back"), 0.4
-        ),
+        **dict.fromkeys(("cancel", "ask_again", "leave_out", "stray_jobs", "split", "deposit_taken_back"), 0.4),
         **dict.fromkeys(("aim", "kill_all", "power_cut", "bad_weather", "redis_down", "redis_unreliable"), 0.15),
         **dict.fromkeys(("node_down", "other_node", "clock_step", "pause", "hold", "never_relayed"), 0.15),
         **dict.fromkeys(("ledger_restored", "both_restored", "failover", "failover_unnoticed", "second_ledger"), 0.1),
