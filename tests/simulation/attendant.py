@@ -30,6 +30,8 @@ class Attendant:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.has_approved = False
+        """Whether he ever answered for a re-issue."""
 
     def mend(self, processor: Processor) -> None:
         """One round of looking and doing. Whatever is refused is tried again the next time."""
@@ -100,5 +102,6 @@ class Attendant:
         with suppress(WorldError, TheirError):
             try:
                 processor.approve_reissue(name, reason=WHY, who=WHO)
+                self.has_approved = True
             except NotAllowed as refused:
                 self._world.refill_wanted |= "not_enough" in str(refused)
