@@ -363,8 +363,8 @@ class World:
     def audit(self, processor: Processor) -> None:
         """The processor's own proof. Raises Violation for a finding.
 
-        An approval is lost with the ledger that held it: of what was recovered since, the audit rightly says that nobody
-        answers for it.
+        An approval is lost with the ledger that held it: of what was recovered since, the audit rightly says that
+        nobody answers for it.
         """
         with self.look() as view:
             recovered = {e.batch_id for e in view.load_events(0, limit=10_000) if e.kind == "batch.recovered"}
