@@ -12,7 +12,8 @@ from functools import cache
 
 import pytest
 
-from tests.simulation.history import run_history
+from tests.simulation.focus import unknown_names
+from tests.simulation.history import DEEDS, run_history
 from tests.simulation.variants.hunt import broken_outcome, is_caught
 from tests.simulation.variants.model import Variant
 from tests.simulation.variants.record import load_caught
@@ -57,3 +58,8 @@ def test_a_variant_is_gone_when_its_context_ends() -> None:
     broken_outcome(variant, catch.seed)
     digests.add(run_history(catch.seed).digest)
     assert len(digests) == 1
+
+
+def test_a_focus_names_deeds_that_there_are() -> None:
+    """A deed that was renamed would come no oftener than any other, and nobody would notice."""
+    assert not unknown_names(DEEDS)

@@ -11,7 +11,7 @@ from tests.simulation.variants.locks import NO_EXCLUSION, NOBODY_REMEMBERS_ASKIN
 from tests.simulation.variants.model import MONEY, STUCK, Variant
 from tests.unit.broken_rules import NEITHER_LOCK, WTXIDS
 
-VARIANTS: Final[tuple[Variant, ...]] = (
+HUNTED: Final[tuple[Variant, ...]] = (
     # ------------------------------------------------------------------------------------------------------ who is paid
     Variant(
         "settle by txid",
@@ -293,3 +293,20 @@ VARIANTS: Final[tuple[Variant, ...]] = (
         Focus.MACHINES,
     ),
 )
+
+SOUGHT: Final = frozenset(
+    {
+        "exclude the latest attempt alone",
+        "ancestors by ntxid",
+        "accept what the lint refuses",
+        "journal after signing",
+        "no fence",
+        "heads are not compared",
+        "sent once",
+        "only the live batch is sent",
+        "two followers",
+    }
+)
+"""Those that no seed tried with the deeds as they are has caught: `--sought` hunts them."""
+VARIANTS: Final = tuple(v for v in HUNTED if v.name not in SOUGHT)
+"""Those that are caught; `caught.json` says by which seed."""
