@@ -149,16 +149,21 @@ class Claims:
         """Whether an output of somebody else's, that counts for nobody else yet, pays it."""
         for tx, outpoint, height in tip.summary.foreign.get((row.script, row.sats), ()):
             if outpoint not in used and outpoint not in self.told.bound and height <= highest:
-                if not self._displaces_attempt(tx, row.request_id):
+                if not self._displaces_attempt(tx, row):
                     continue
                 used.add(outpoint)
                 return True
         return False
 
-    def _displaces_attempt(self, tx: Tx, request_id: str) -> bool:
-        txs = self.told.txs
-        for plan in self.told.plans_of.get(request_id, ()):
-            line = ancestors_of(plan.tx, txs)
-            if tx.txid not in line and any(set(tx.prevouts) & set(t.prevouts) for t in (plan.tx, *line.values())):
+    def _displaces_attempt(self, tx: Tx, row: Withdrawal) -> bool:
+        """Whether it takes a coin of an attempt, be it one that the ledger counts as signed and no key was used for."""
+        txs, spent = self.told.txs, set(tx.prevouts)
+        for (batch_id, number), plan in self.mirror.plans.items():
+            mine = batch_id == row.batch_id and plan.state in ASKED and plan.ntxid != tx.ntxid
+            if mine and not spent.isdisjoint(self.mirror.inputs.get((batch_id, number), ())):
+                return True
+        for asked in self.told.plans_of.get(row.request_id, ()):
+            line = ancestors_of(asked.tx, txs)
+            if tx.txid not in line and any(spent & set(t.prevouts) for t in (asked.tx, *line.values())):
                 return True
         return False

@@ -65,6 +65,7 @@ class Coins:
             key = (plan.batch_id, plan.number)
             if self._inputs.get(key, ("",))[0] != plan.ntxid:
                 self._inputs[key] = (plan.ntxid, self._check_plan(connection, plan))
+                self.mirror.inputs[key] = self._inputs[key][1]
 
     def _check_plan(self, connection: sqlite3.Connection, plan: Plan) -> frozenset[OutPoint]:
         """conserve, for one plan: inputs are outputs and fee, the fee is more than nothing, rows say what bytes say."""

@@ -64,6 +64,8 @@ class Mirror:
     """By request id."""
     batches: dict[str, Batch] = field(default_factory=dict)
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
+    inputs: dict[tuple[str, int], frozenset[OutPoint]] = field(default_factory=dict)
+    """What each plan spends, as the ledger says."""
     reserved: list[tuple[OutPoint, str]] = field(default_factory=list)
     certificates: dict[tuple[str, str], Certificate] = field(default_factory=dict)
     stored: dict[str, Tx] = field(default_factory=dict)
