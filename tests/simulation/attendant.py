@@ -59,8 +59,10 @@ class Attendant:
         if " recover " in stranger.command:
             self._world.losses.recovery_wanted = True
             return
-        truth = self._world.truth_of(stranger.txid)
-        other = [o.vout for o in stranger.outputs if o.vout not in truth and o.meaning.startswith("looks like")]
+        # What the rules of attribution settled by themselves needs no word; of the rest he knows what it was.
+        asks = {o.vout for o in stranger.outputs if o.meaning.startswith("looks like")}
+        truth = {v: name for v, name in self._world.truth_of(stranger.txid).items() if v in asks}
+        other = sorted(asks - truth.keys())
         processor.reconcile(stranger.txid, pays=truth, other=other, reason=WHY, who=WHO)
         for vout, request_id in truth.items():
             self._world.oracle.bound(request_id, stranger.txid, vout)

@@ -368,11 +368,13 @@ class World:
         """
         with self.look() as view:
             recovered = {e.batch_id for e in view.load_events(0, limit=10_000) if e.kind == "batch.recovered"}
-        unanswered = recovered if self.attendant.has_approved else set()
+            batches = [b for name in sorted(filter(None, recovered)) if (b := view.load_batch(name)) is not None]
+        names = {str(name) for batch in batches for name in (batch.id, *(p.ntxid for p in batch.plans))}
+        unanswered = names if self.attendant.has_approved else set()
         findings = [
             f
             for f in processor.audit().findings
-            if f.code not in ANSWERED_FOR or not any(b is not None and b in f.message for b in unanswered)
+            if f.code not in ANSWERED_FOR or not any(name in f.message for name in unanswered)
         ]
         if findings:
             raise Violation("audit", "; ".join(str(f) for f in findings[:5]))
