@@ -5,6 +5,7 @@ He knows the truth about payments that people made by hand, and nothing else tha
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 WHO: Final = "ops"
 WHY: Final = "as docs/operations.md says"
+LOOKS_LIKE: Final = re.compile(r"look_alike: ([0-9a-f]{64}):(\d+) pays just this")
 RECOVERABLE: Final = frozenset({"stale_ledger"})
 FENCE_AGAIN: Final = ("lost a coin to something", "does not spend all it must")
 """Of a fence: `recover --fence` again, with every process stopped."""
@@ -84,7 +86,7 @@ class Attendant:
         for held in processor.list_withdrawals({WithdrawalState.HELD}):
             if not self._world.losses.waits_for_exchange(held):
                 with suppress(WorldError, TheirError):
-                    processor.release(held.request_id, reason=WHY, who=WHO)
+                    self._release(processor, held.request_id)
         for withdrawal in processor.list_withdrawals({WithdrawalState.BATCHED, WithdrawalState.BROADCAST}):
             self._take_next_step(processor, withdrawal)
 
@@ -107,3 +109,16 @@ class Attendant:
                 self.has_approved = True
             except NotAllowed as refused:
                 self._world.refill_wanted |= "not_enough" in str(refused)
+
+    def _release(self, processor: Processor, name: str) -> None:
+        """Let it go on; where it looks just like what somebody paid by hand, he says first whether it is that."""
+        try:
+            processor.release(name, reason=WHY, who=WHO)
+        except NotAllowed as refused:
+            for txid, vout in LOOKS_LIKE.findall(str(refused)):
+                its = self._world.truth_of(txid).get(int(vout)) == name
+                pays, other = ({int(vout): name}, ()) if its else ({}, (int(vout),))
+                processor.reconcile(txid, pays=pays, other=other, reason=WHY, who=WHO)
+                if its:
+                    self._world.oracle.bound(name, txid, int(vout))
+            processor.release(name, reason=WHY, who=WHO)
