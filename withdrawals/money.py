@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from withdrawals.core.coin_selection import usable_coins
-from withdrawals.core.model import BatchState, WithdrawalState
+from withdrawals.core.fees import fee_for, plan_vsize
+from withdrawals.core.model import BatchState, Coin, WithdrawalState
 from withdrawals.core.policy import Policy
 from withdrawals.core.types import Feerate, Sats
 from withdrawals.facts import load_free_coins
@@ -22,7 +24,7 @@ UNDER_WAY: Final = frozenset({BatchState.PLANNED, BatchState.SIGNING, BatchState
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Satoshis, all of one moment; the fees of what is not planned yet are in none of them."""
+    """Satoshis, all of one moment; the fees of what is not planned yet are in none of them but the last."""
 
     owed_sats: Sats
     """Everything accepted and not yet in a block."""
@@ -38,11 +40,13 @@ class Money:
     """Coins that belong to batches under way."""
     expected_sats: Sats
     """Coins that somebody else's transaction, which an operator explained, will take should it be mined after all."""
+    fee_short_sats: Sats
+    """What the fee of the last payment lacks where the coins suffice for the queue, but not for that."""
 
     @property
     def lacking_sats(self) -> Sats:
         """What the queue needs beyond what may be spent now."""
-        return Sats(max(0, self.queued_sats - self.spendable_sats))
+        return Sats(max(self.fee_short_sats, self.queued_sats - self.spendable_sats, 0))
 
     @property
     def missing_sats(self) -> Sats:
@@ -66,7 +70,23 @@ def load_money(view: LedgerView, states: tuple[StateCount, ...], policy: Policy)
         change_sats=_change_under_way(view),
         reserved_sats=Sats(sum(c.sats for c in coins if c.outpoint in reserved)),
         expected_sats=Sats(sum(c.sats for c in coins if c.outpoint not in reserved) - sum(c.sats for c in free)),
+        fee_short_sats=_fee_short(view, usable.coins, sums[WithdrawalState.QUEUED], policy),
     )
+
+
+def _fee_short(view: LedgerView, coins: Sequence[Coin], queued_sats: Sats, policy: Policy) -> Sats:
+    """What all coins together lack for one payment's fee on top of the queue; 0 where fewer of them suffice."""
+    first = view.list_withdrawals({WithdrawalState.QUEUED}, limit=1)
+    total, chosen, short = 0, list[Coin](), 0
+    for coin in coins if first else ():
+        chosen.append(coin)
+        total += coin.sats
+        if total >= queued_sats:
+            fee = fee_for(plan_vsize(chosen, first), Feerate(policy.feerate_default))
+            short = max(0, queued_sats + fee - total)
+            if not short:
+                break
+    return Sats(short)
 
 
 def _change_under_way(view: LedgerView) -> Sats:

@@ -75,3 +75,17 @@ def test_coins_left_for_a_lost_foreign_spend_are_missed_by_status(bench: Bench) 
     bench.sent()
     bench.mine()
     assert bench.paid(withdrawal) == [SATS]
+
+
+def test_a_fee_that_the_last_coins_cannot_pay_is_missed_by_status(bench: Bench) -> None:
+    """As much as is owed and a little more never pays it; so a refill is asked for, and it need not be large."""
+    bench.fund(SATS + 50)
+    withdrawal = bench.request()
+    assert bench.plan().batch_id is None
+    missing = Processor(bench.parts).status().missing_sats
+    assert 0 < missing < 1_000
+    bench.fund(10 * missing)
+    assert Processor(bench.parts).status().missing_sats == 0
+    bench.sent()
+    bench.mine()
+    assert bench.paid(withdrawal) == [SATS]
