@@ -116,9 +116,10 @@ class Attendant:
             processor.release(name, reason=WHY, who=WHO)
         except NotAllowed as refused:
             for txid, vout in LOOKS_LIKE.findall(str(refused)):
-                its = self._world.truth_of(txid).get(int(vout)) == name
-                pays, other = ({int(vout): name}, ()) if its else ({}, (int(vout),))
-                processor.reconcile(txid, pays=pays, other=other, reason=WHY, who=WHO)
-                if its:
-                    self._world.oracle.bound(name, txid, int(vout))
+                meant = self._world.truth_of(txid).get(int(vout))
+                if meant is None:
+                    processor.reconcile(txid, other=[int(vout)], reason=WHY, who=WHO)
+                else:  # this one, or another that looks the same
+                    processor.reconcile(txid, pays={int(vout): meant}, reason=WHY, who=WHO)
+                    self._world.oracle.bound(meant, txid, int(vout))
             processor.release(name, reason=WHY, who=WHO)

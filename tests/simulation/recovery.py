@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.attendant import WHO, WHY
 from tests.simulation.exchange import Stand
 from tests.simulation.story import Kind
+from withdrawals.errors import StaleLedger
 from withdrawals.processor import Processor
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ def recover_if_wanted(world: World) -> None:
     world.losses.doubt()
 
     def command(processor: Processor) -> None:
-        done.append(processor.recover(reason=WHY, fence=fence, who=WHO))
+        try:
+            done.append(processor.recover(reason=WHY, fence=fence, who=WHO))
+        except StaleLedger as refused:
+            if "--fence" in str(refused):  # there is no other journal to look for
+                world.losses.fence_wanted = True
+                world.oracle.journal_lost()
+            raise
 
     if world.weather.strikes(world.weather.recovery_dies):
         world.processes["ops"].calls_left = world.faults.randrange(CALLS_AHEAD_MAX)
