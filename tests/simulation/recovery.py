@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.attendant import WHO, WHY
 from tests.simulation.exchange import Stand
 from tests.simulation.story import Kind
-from withdrawals.errors import StaleLedger
+from withdrawals.errors import NotAllowed, StaleLedger
 from withdrawals.processor import Processor
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def recover_if_wanted(world: World) -> None:
     def command(processor: Processor) -> None:
         try:
             done.append(processor.recover(reason=WHY, fence=fence, who=WHO))
-        except StaleLedger as refused:
-            if "--fence" in str(refused):  # there is no other journal to look for
+        except (StaleLedger, NotAllowed) as refused:
+            if "--fence" in str(refused):  # he has no other journal to look for
                 world.losses.fence_wanted = True
                 world.oracle.journal_lost()
             raise
