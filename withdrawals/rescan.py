@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from withdrawals.core.model import OwnScript
 from withdrawals.core.types import BatchId, BlockRef, ScriptPubKey
-from withdrawals.errors import GateClosed, LeaseLost, NodeRejected, NotAllowed, known
+from withdrawals.errors import GateClosed, LeaseLost, NodeRejected, NotAllowed, TipMoved, known
 from withdrawals.ports import FOLLOWER_LEASE, ChainSource, Clock, Ledger, LedgerTx, LedgerView
 
 """The lease that the one writing follower holds."""
@@ -219,10 +219,16 @@ class Rescan:
         return len(unknown)
 
     def retreat(self, tx: LedgerTx, start: BlockRef | None, epoch: int, *, who: str) -> None:
-        """Delete the facts above `start`, and settle nothing: they are read again at once."""
+        """Delete the facts above `start`, and settle nothing: they are read again at once.
+
+        Raises TipMoved where a reorg took `start` away while the chain was read: all of it begins anew.
+        """
         tip = tx.load_tip()
         if start is None or tip is None or tip.height <= start.height:
             return
+        kept = tx.load_header(start.height)
+        if kept is None or kept.hash != start.hash:
+            raise TipMoved(f"block {start.hash} lost its place to a reorg while the chain was read; recover again")
         tx.retreat_tip(start, old_tip=tip.hash, epoch=epoch)
         data: dict[str, object] = {"from_height": tip.height, "after_height": start.height, "after": start.hash}
         tx.append_event("chain.rescanned", at=self.clock.now(), who=who, data=data)

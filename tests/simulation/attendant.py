@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WHO: Final = "ops"
 WHY: Final = "as docs/operations.md says"
-LOOKS_LIKE: Final = re.compile(r"look_alike: ([0-9a-f]{64}):(\d+) pays just this")
+LOOKS_LIKE: Final = re.compile(r"([0-9a-f]{64}):\d+(?=[^:]* pays just this|, [0-9a-f]{64})")
 RECOVERABLE: Final = frozenset({"stale_ledger"})
 FENCE_AGAIN: Final = ("lost a coin to something", "does not spend all it must")
 """Of a fence: `recover --fence` again, with every process stopped."""
@@ -115,11 +115,14 @@ class Attendant:
         try:
             processor.release(name, reason=WHY, who=WHO)
         except NotAllowed as refused:
-            for txid, vout in LOOKS_LIKE.findall(str(refused)):
-                meant = self._world.truth_of(txid).get(int(vout))
-                if meant is None:
-                    processor.reconcile(txid, other=[int(vout)], reason=WHY, who=WHO)
-                else:  # this one, or another that looks the same
-                    processor.reconcile(txid, pays={int(vout): meant}, reason=WHY, who=WHO)
-                    self._world.oracle.bound(meant, txid, int(vout))
+            for txid in dict.fromkeys(LOOKS_LIKE.findall(str(refused))):
+                self._rule_on(processor, txid)
             processor.release(name, reason=WHY, who=WHO)
+
+    def _rule_on(self, processor: Processor, txid: str) -> None:
+        """Every output of a foreign payment: whom it was meant for, or that it pays nobody who waits."""
+        truth, paid = self._world.truth_of(txid), self._world.holdings.outputs_of(txid)
+        other = [vout for vout, ours in enumerate(paid) if vout not in truth and not ours]
+        processor.reconcile(txid, pays=truth, other=other, reason=WHY, who=WHO)
+        for vout, name in truth.items():
+            self._world.oracle.bound(name, txid, vout)

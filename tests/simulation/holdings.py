@@ -11,7 +11,7 @@ from tests.simulation.settings import SCRIPTS
 from tests.simulation.transactions import tx_of
 from withdrawals.core.model import JOURNAL_START, OwnScript, PlannedInput, TxOut, WithdrawalState
 from withdrawals.core.tx import unsigned_tx
-from withdrawals.core.types import BatchId, OutPoint, Sats, ScriptPubKey
+from withdrawals.core.types import BatchId, OutPoint, Sats, ScriptPubKey, Txid
 from withdrawals.ports import SigningOrder
 from withdrawals.signing.hot import HotSigner
 
@@ -86,6 +86,11 @@ class Holdings:
         """At the end of the history."""
         if self._by_hand is not None:
             self._by_hand[0].close()
+
+    def outputs_of(self, txid: str) -> list[bool]:
+        """Of each output of a transaction that exists, whether it is ours."""
+        known, ours = self._world.network._by_txid.get(Txid(txid)), self.scripts()
+        return [] if known is None else [output.script in ours for output in known.outputs]
 
     def leak(self, raw: bytes) -> bytes:
         """Signed bytes get into a stranger's hands, whether or not their answer ever reached us."""

@@ -38,7 +38,7 @@ class Losses:
         self.backups: list[Backup] = []
         self.recovery_wanted = False
         """Our own words ask for `recover`, or the operator knows that he put a backup back."""
-        self.fence_wanted = False
+        self.fence_wanted = self.fenced = False
         """The journal was put back, too."""
         self.amnesia = False
         """The ledger's claims are not to be believed: it was not recovered, or not every id was repeated."""
@@ -120,6 +120,7 @@ class Losses:
 
     def recovered(self) -> None:
         """The command came to its end; what is open in the breaker now, `resume` closes."""
+        self.fenced |= self.fence_wanted
         self.recovery_wanted = self.fence_wanted = False
         with self._world.look() as view:
             self.causes_dealt_with = {cause.id for cause in view.load_breaker()}

@@ -11,9 +11,10 @@ from tests.unit.bench import COIN_SATS, SATS, WHO, WHY, Bench
 from tests.unit.fakes import customer_script, stranger
 from withdrawals.core.model import TxOut
 from withdrawals.core.tx import view_of
-from withdrawals.core.types import BlockHash, Sats
+from withdrawals.core.types import BlockHash, BlockRef, Sats
 from withdrawals.errors import SignerUnavailable, TipMoved
 from withdrawals.processor import Processor
+from withdrawals.rescan import Rescan
 from withdrawals.signing import journal as journal_module
 from withdrawals.signing.journal import Journal
 
@@ -89,3 +90,14 @@ def test_a_fee_that_the_last_coins_cannot_pay_is_missed_by_status(bench: Bench) 
     bench.sent()
     bench.mine()
     assert bench.paid(withdrawal) == [SATS]
+
+
+def test_a_reorg_in_the_middle_of_a_recovery_is_no_broken_invariant(bench: Bench) -> None:
+    """The block to go back to has gone by then: the command says so, changes nothing, and may be given again."""
+    bench.mine(5)
+    epoch, before = bench.take_lease(), bench.ledger.content_hash()
+    gone = BlockRef(bench.node.height - 2, BlockHash("ab" * 32))
+    rescan = Rescan(bench.ledger, bench.node, bench.clock, lambda _settle, _epoch: bench.follow())
+    with pytest.raises(TipMoved, match="recover again"), bench.ledger.begin() as tx:
+        rescan.retreat(tx, gone, epoch, who=WHO)
+    assert bench.ledger.content_hash() == before
