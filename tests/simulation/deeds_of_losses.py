@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 BACKUPS_MAX: Final = 6
 
 
+def _put_back(world: World, *, journal: bool) -> str | None:
+    """One of the backups, by chance."""
+    if not world.losses.backups:
+        return None
+    number = world.faults.randrange(len(world.losses.backups))
+    world.losses.restore(world.losses.backups[number], journal=journal)
+    return f"of backup {number + 1}"
+
+
 @day("back_up", 3)
 def back_up(world: World) -> str | None:
     """A consistent copy of the ledger, and one of the journal that nobody should ever need."""
@@ -28,21 +37,13 @@ def back_up(world: World) -> str | None:
 @fault("ledger_restored", 0.7)
 def ledger_restored(world: World) -> str | None:
     """The ledger's disk is lost, an older copy is put back. The journal lives elsewhere, and remembers."""
-    if not world.losses.backups:
-        return None
-    number = world.faults.randrange(len(world.losses.backups))
-    world.losses.restore(world.losses.backups[number], journal=False)
-    return f"of backup {number + 1}"
+    return _put_back(world, journal=False)
 
 
 @fault("both_restored", 0.4)
 def both_restored(world: World) -> str | None:
     """The whole host is lost: ledger and journal are put back, and nobody remembers what was signed since."""
-    if not world.losses.backups:
-        return None
-    number = world.faults.randrange(len(world.losses.backups))
-    world.losses.restore(world.losses.backups[number], journal=True)
-    return f"of backup {number + 1}"
+    return _put_back(world, journal=True)
 
 
 @fault("failover", 0.7)

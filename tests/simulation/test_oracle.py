@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simulation.oracle import Violation
+from tests.simulation.oracle.exclusive import NO_OUTPOINT, are_exclusive
 from tests.simulation.oracle.told import Told
 from tests.simulation.oracle.tree import Tree
 from tests.simulation.oracle.wire import NoTransaction, parse_tx
@@ -260,3 +261,11 @@ def test_a_witness_twin_of_a_parent_is_the_parent(stage: Stage) -> None:
     stage.plan("b2", [(txid_of(other), 1)], "r1")
     stage.ask("b2")
     stage.fires("compatible-payers")
+
+
+def test_two_coinbases_exclude_nobody() -> None:
+    """Both name the same empty outpoint as their input, and one chain holds them all."""
+    first, second = (parse_tx(make_tx([NO_OUTPOINT], [(own(n), COIN_SATS)])) for n in (1, 2))
+    made = {tx.txid: tx for tx in (first, second)}
+    one, other = (parse_tx(make_tx([(tx.txid, 0)], [(customer(1), PAY_SATS)])) for tx in (first, second))
+    assert not are_exclusive(one, other, made)

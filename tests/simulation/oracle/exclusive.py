@@ -11,6 +11,8 @@ from tests.simulation.oracle.tree import Tree
 from tests.simulation.oracle.violation import Violation
 from tests.simulation.oracle.wire import OutPoint, Pay, Tx
 
+NO_OUTPOINT: OutPoint = ("00" * 32, 0xFFFF_FFFF)
+"""What every coinbase claims to spend: two of them do not exclude each other by it."""
 _Member = tuple[str, str]
 """How a transaction is named in an ancestry: its txid, or empty where any encoding will do; and its ntxid."""
 
@@ -37,6 +39,8 @@ def are_exclusive(one: Tx, other: Tx, txs: Mapping[str, Tx]) -> bool:
     spends: dict[OutPoint, list[_Member]] = {}
     for member, prevouts in _members(one, other, txs):
         for outpoint in prevouts:
+            if outpoint == NO_OUTPOINT:
+                continue
             others = spends.setdefault(outpoint, [])
             if any(_differ(member, m) for m in others):
                 return True
@@ -70,6 +74,7 @@ def is_buried(attempt: Tx, told: Told, tree: Tree, tip: tuple[int, str] | None, 
         if tip[0] - block.height + 1 >= depth
         for tx in block.txs
         for outpoint in tx.prevouts
+        if outpoint != NO_OUTPOINT
     )
 
 
