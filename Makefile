@@ -77,3 +77,4 @@ lock: venv  ## resolve the requirements again, with hashes
 	@$(COMPILE) --quiet --output-file requirements/build.txt requirements/build.in
 	@$(COMPILE) --quiet --all-extras --output-file requirements/dev.txt pyproject.toml
 	@$(COMPILE) --quiet --output-file requirements/mutants.txt requirements/mutants.in
+	@$(COMPILE) --quiet --no-deps --output-file requirements/vectors.txt requirements/vectors.in

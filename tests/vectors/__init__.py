@@ -1,0 +1,1 @@
+"""Test vectors that others published: where they come from, and what is needed to read them."""
