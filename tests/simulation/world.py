@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tests.simulation.answers import ANSWERED_FOR, unanswered
 from tests.simulation.attendant import Attendant
 from tests.simulation.blocks import Block
 from tests.simulation.disk import Disk
@@ -43,8 +44,6 @@ from withdrawals.ports import LedgerView, SignedAnswer, SigningOrder
 from withdrawals.processor import Processor
 from withdrawals.steps import init as init_step
 
-ANSWERED_FOR: Final = frozenset({"exclusion", "certificate"})
-"""What the audit finds of a re-issue for which a person answered, and nobody remembers that he did."""
 REFILL_SATS: Final = 1_500_000
 FEES_SATS: Final = 20_000
 """Whoever has less than this beside what is queued sends more."""
@@ -361,20 +360,13 @@ class World:
         self.unrelayable.clear()
 
     def audit(self, processor: Processor) -> None:
-        """The processor's own proof. Raises Violation for a finding.
-
-        An approval is lost with the ledger that held it: of what was recovered since, the audit rightly says that
-        nobody answers for it.
-        """
+        """The processor's own proof. Raises Violation for a finding that no person's word, now void, explains."""
         with self.look() as view:
-            recovered = {e.batch_id for e in view.load_events(0, limit=10_000) if e.kind == "batch.recovered"}
-            batches = [b for name in sorted(filter(None, recovered)) if (b := view.load_batch(name)) is not None]
-        names = {str(name) for batch in batches for name in (batch.id, *(p.ntxid for p in batch.plans))}
-        unanswered = names if self.attendant.has_approved else set()
+            excused = unanswered(view) if self.attendant.has_approved else frozenset()
         findings = [
             f
             for f in processor.audit().findings
-            if (f.code not in ANSWERED_FOR or not any(name in f.message for name in unanswered))
+            if (f.code not in ANSWERED_FOR or not any(name in f.message for name in excused))
             and not (f.code == "journal" and self.losses.fenced)  # lines that a fence made void stay unknown
         ]
         if findings:
