@@ -62,7 +62,8 @@ def list_command(*, as_json: bool) -> None:
         return
     for scenario in SCENARIOS.values():
         click.echo(f"{scenario.name:<20}{scenario.title}")
-        click.echo(f"{'':<20}covers {', '.join(scenario.covers) or 'the ordinary day'}; naive {scenario.naive}")
+        covers, losers = ", ".join(scenario.covers) or "the ordinary day", ", ".join(scenario.losers) or "nobody"
+        click.echo(f"{'':<20}covers {covers}; must lose: {losers}")
 
 
 @cli.command("replay")

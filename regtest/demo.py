@@ -18,7 +18,7 @@ from regtest.report.judge import problems_of
 from regtest.report.live import LiveLine
 from regtest.report.page import write_page
 from regtest.report.table import WORDS, story_lines, summary_lines, verdict_lines
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import OURS, Scenario
 from regtest.scenarios.perform import Performance
 from regtest.scenarios.run import perform_all
 from regtest.services import running_services
@@ -47,7 +47,9 @@ class Run:
     def problems(self) -> tuple[str, ...]:
         """Everything for which it has not passed; empty: it has."""
         troubles = [
-            f"{p.result.scenario}, {p.result.processor}: {trouble}" for p in self.performances for trouble in p.troubles
+            f"{p.result.scenario}, {p.result.processor}: {trouble}"
+            for p in self.performances
+            for trouble in (*p.troubles, *(p.shortcomings if p.result.processor == OURS else ()))
         ]
         return (*problems_of(self.scenarios, [p.result for p in self.performances]), *troubles)
 

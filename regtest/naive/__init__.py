@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from regtest.naive.book import Book, Payment, Send, State
 from regtest.naive.desk import Desk, DeskSettings, Habits
-from regtest.naive.processor import NaiveProcessor
+from regtest.naive.processor import NaiveProcessor, naive_txid
 
-__all__ = ["Book", "Desk", "DeskSettings", "Habits", "NaiveProcessor", "Payment", "Send", "State"]
+__all__ = ["Book", "Desk", "DeskSettings", "Habits", "NaiveProcessor", "Payment", "Send", "State", "naive_txid"]

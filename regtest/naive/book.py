@@ -29,6 +29,7 @@ class State(StrEnum):
     SENT = "sent"
     CONFIRMED = "confirmed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Desk:
         match payment.state:
             case State.CONFIRMED:
                 return SupportAnswer(paid_again=False, words=f"Your withdrawal is in the chain: {payment.reason}.")
-            case State.PENDING | State.SENT:
+            case State.PENDING | State.SENT | State.CANCELLED:
                 return SupportAnswer(paid_again=False, words=f"Please be patient: {payment.reason}.")
             case State.FAILED:
                 self.pay_again(payment)

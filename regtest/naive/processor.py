@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,14 +17,29 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from regtest.bitcoind import Bitcoind
+from regtest.malleate import Prevout, fetch_wallet_keys
+from regtest.naive.book import State
 from regtest.naive.desk import OF_2014, Desk, DeskSettings, Habits
 from regtest.process import Child, discard_directory, private_directory
-from regtest.processor import SupportAnswer
+from regtest.processor import Signing, Site, SupportAnswer
 from regtest.proxy import RpcProxy
-from regtest.rpc import Json
+from regtest.rpc import Json, RpcError
 from regtest.waiting import wait_for
 
 _JOB_TIMEOUT_S = 60
+
+
+def naive_txid(site: Site) -> NaiveProcessor:
+    """The control of 2014, on this site."""
+    habits = Habits(change_kind=site.coins[0], signs_padded=site.signing is not Signing.SOUND)
+    return NaiveProcessor(
+        site.node,
+        wallet=site.label,
+        through=site.proxy,
+        redis_url=site.redis_url,
+        queue_name=site.label,
+        habits=habits,
+    )
 
 
 class JobFailed(Exception):
@@ -110,7 +126,7 @@ class NaiveProcessor:
             self._ring_and_wait("work")
 
     def status(self, request_id: str) -> str:
-        """`pending`, `sent`, `confirmed` or `failed`."""
+        """`pending`, `sent`, `confirmed`, `failed` or `cancelled`."""
         return self.desk.book.payment(request_id).state
 
     def support_retry(self, request_id: str) -> SupportAnswer:
@@ -123,6 +139,33 @@ class NaiveProcessor:
     def signed_transactions(self, request_id: str) -> list[bytes]:
         """All that was signed for it, oldest first."""
         return [send.raw for send in self.desk.book.sends(request_id)]
+
+    def cancel(self, request_id: str) -> bool:
+        """Give it up, and the money back: what was not sent, or has failed, as far as the desk knows."""
+        if self.desk.book.payment(request_id).state not in {State.PENDING, State.FAILED}:
+            return False
+        self.desk.book.mark(request_id, State.CANCELLED, "cancelled, and the money given back")
+        return True
+
+    def is_it_confirmed(self, request_id: str) -> str:
+        """What the node says of the last txid that was sent; with a transaction index the answer is fair."""
+        sends = self.desk.book.sends(request_id)
+        if not sends:
+            return str(self.desk.book.payment(request_id).reason)
+        try:
+            found = self.desk.wallet.getrawtransaction(sends[-1].txid, True)  # noqa: FBT003 - the node's parameter
+        except RpcError as error:
+            return f"{error.code} {error.message.partition('.')[0]}"
+        count = found.get("confirmations", 0)
+        return f"{count} confirmation{'' if count == 1 else 's'}"
+
+    def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
+        """Out of its wallet on the node."""
+        return fetch_wallet_keys(self.node.wallet(self.settings.wallet), prevouts)
+
+    def recover(self) -> str:
+        """Nothing: it does not know that it forgot anything."""
+        return "nobody: it works as ever"
 
     def what_it_believes(self, request_id: str) -> str:
         """Its state, the reason, and how often it paid."""

@@ -7,9 +7,9 @@ the same: it enqueues, lets a round pass, and looks at the chain.
 
 from __future__ import annotations
 
-from regtest.ours.premises import Premises, Signing
+from regtest.ours.premises import Premises
 from regtest.ours.processes import WorkerProcesses
 from regtest.ours.processor import OurProcessor
 from regtest.ours.workers import InlineWorkers, Workers
 
-__all__ = ["InlineWorkers", "OurProcessor", "Premises", "Signing", "WorkerProcesses", "Workers"]
+__all__ = ["InlineWorkers", "OurProcessor", "Premises", "WorkerProcesses", "Workers"]

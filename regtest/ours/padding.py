@@ -12,7 +12,7 @@ from functools import cached_property
 from unittest.mock import patch
 
 from regtest.malleate.der import parse_signature
-from regtest.ours.premises import Signing
+from regtest.processor import Signing
 from withdrawals.bootstrap import Parts
 from withdrawals.config import Config
 from withdrawals.core.model import PlannedInput

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from regtest.bitcoind import Bitcoind
 from regtest.process import private_directory
+from regtest.processor import Signing
 from regtest.proxy import RpcProxy
 from withdrawals.core.types import Network, ScriptKind
 from withdrawals.signing.keyfile import create_key_file
@@ -24,16 +24,6 @@ KIND_OF: Final = {
 """Bitcoin Core's address types, which the harness speaks, as kinds of keys."""
 _LOOKAHEAD: Final = 40
 """Own scripts watched ahead: a story hands out a few, and deriving the thousand of a real wallet takes a second."""
-
-
-class Signing(StrEnum):
-    """How its signer writes its signatures, and whether they are checked before they are sent."""
-
-    SOUND = "sound"
-    PADDED = "padded"
-    """Like Mt.Gox's signer it puts a needless zero byte in front of R. The lint is on, as it always is."""
-    PADDED_UNCHECKED = "padded, unchecked"
-    """The same, in a process of this harness in which the lint is replaced: what tracking alone is worth."""
 
 
 @dataclass(frozen=True, slots=True)

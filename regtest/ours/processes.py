@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from regtest.ours.premises import Premises, Signing
+from regtest.ours.premises import Premises
 from regtest.process import Child
+from regtest.processor import Signing
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
 from withdrawals.core.model import Attempt, BatchState

@@ -8,10 +8,10 @@ from typing import Final
 
 from regtest.bitcoind import Bitcoind
 from regtest.malleate import Prevout
-from regtest.ours.premises import Signing, make_premises
+from regtest.ours.premises import make_premises
 from regtest.ours.workers import InlineWorkers, Workers
 from regtest.process import discard_directory
-from regtest.processor import SupportAnswer
+from regtest.processor import Signing, SupportAnswer
 from regtest.proxy import RpcProxy
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
@@ -25,6 +25,7 @@ from withdrawals.processor import Processor
 from withdrawals.signing.keyfile import load_key_file
 from withdrawals.steps.recover import Recovered
 
+FINAL: Final = "final"
 _KEYS_TRIED: Final = 40
 _BRANCHES: Final = 2
 _BIRTHDAY_BURIED: Final = 20
@@ -122,13 +123,32 @@ class OurProcessor:
         """All that its signer ever returned for the withdrawal, fit to send or not."""
         return [attempt.raw for attempt in self._attempts(request_id)]
 
-    def what_it_believes(self, request_id: str) -> str:
+    def cancel(self, request_id: str) -> bool:
+        """Give it up, where nothing of it can have been signed."""
+        try:
+            self.api.cancel(request_id, reason="the customer asked for it")
+        except NotAllowed:
+            return False
+        return True
+
+    def is_it_confirmed(self, request_id: str) -> str:
         """What became of its coins, who was paid, and its state."""
         story = self.api.show(request_id)
         if story.payments:
             return _paid(story)
         coins = "; ".join(f"coin {coin.outpoint} is {coin.fate}" for coin in story.coins)
         return f"{story.withdrawal.state}: {coins}" if coins else str(story.withdrawal.state)
+
+    def has_refused(self, request_id: str) -> bool:
+        """Whether something was signed and all of it is kept back."""
+        refusals = self.refusals(request_id)
+        return bool(refusals) and len(refusals) == len(self.signed_transactions(request_id))
+
+    def troubles(self, request_ids: Sequence[str], *, paid: bool) -> list[str]:
+        """Paid customers whose withdrawal is not final in its ledger, and what its own audit finds."""
+        states = {r: self.status(r) for r in request_ids} if paid else {}
+        wrong = [f"{r} is paid and buried, and the ledger says {s}" for r, s in states.items() if s != FINAL]
+        return wrong + self.complaints()
 
     # ------------------------------------------------------------------------------------- what only the harness asks
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from regtest.ours.padding import parts_for, without_lint
-from regtest.ours.premises import Signing
+from regtest.processor import Signing
 from withdrawals.config import load_config
 from withdrawals.logs import set_up_logs
 from workers.loops import end_with_parent

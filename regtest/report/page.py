@@ -132,7 +132,7 @@ def _article(scenario: Scenario, performances: Sequence[Performance]) -> Iterato
     yield f'<p class="moral">{_text(scenario.moral)}</p></header>'
     heads = "".join(f"<th>{_text(HEADS[p.result.processor])}</th>" for p in performances)
     yield f'<table class="story"><thead><tr><th></th>{heads}</tr></thead><tbody>'
-    for label, told in side_by_side(*(p.moments for p in performances)):
+    for label, told in side_by_side(*(p.record.moments for p in performances)):
         if label != ON_CHAIN:
             cells = "".join(f"<td>{_words(words or '')}</td>" for words in told)
             yield f"<tr><td>{_text(label)}</td>{cells}</tr>"

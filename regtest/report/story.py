@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from regtest.scenarios.stage import Moment
+from regtest.record import Moment
 
 _ID: Final = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{58}([0-9a-f]{2})\b")
 _EVIDENCE: Final = re.compile(r": output \S+ pays \d+ sats to [^,]+,")

@@ -36,7 +36,7 @@ def story_lines(scenario: Scenario, performances: Sequence[Performance], ink: In
     yield ""
     heads = _row("", [HEADS[p.result.processor] for p in performances], cell, ink)
     yield from (ink.paint(head, Style.TITLE) for head in heads)
-    for label, told in side_by_side(*(p.moments for p in performances)):
+    for label, told in side_by_side(*(p.record.moments for p in performances)):
         yield from _row(label, [brief(words or "") for words in told], cell, ink)
     yield ""
     yield from (f"  {line}" for line in textwrap.wrap(scenario.moral, ink.width - 4))

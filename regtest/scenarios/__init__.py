@@ -12,13 +12,13 @@ from typing import Final
 from regtest.scenarios.backups import BACKUP_RESTORED
 from regtest.scenarios.families import CHILD_COMES_BACK, CHILD_OF_A_TWIN
 from regtest.scenarios.generations import OLD_GENERATION
-from regtest.scenarios.model import Naive, Outcome, Scenario
+from regtest.scenarios.model import Outcome, Scenario
 from regtest.scenarios.padding import PADDED_AND_LEAKED, PADDED_AND_REFUSED, UNPADDED
 from regtest.scenarios.peace import HUNDRED, LOST_REPLY
 from regtest.scenarios.races import NEITHER_TWIN, TWIN_AND_BACK, TWIN_LOSES
 from regtest.scenarios.twins import HIGH_S, MTGOX, ONE_LEGACY_INPUT, OWNER_SIGNS_TWICE, WITNESS_ONLY
 
-__all__ = ["SCENARIOS", "Naive", "Outcome", "Scenario"]
+__all__ = ["SCENARIOS", "Outcome", "Scenario"]
 
 _IN_ORDER: Final = (
     MTGOX,

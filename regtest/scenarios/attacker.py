@@ -11,8 +11,8 @@ from embit.networks import NETWORKS
 from regtest.malleate import MALLEATORS, Mining, fetch_prevouts, ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
+from regtest.party import Party
 from regtest.rpc import RpcError, btc_of
-from regtest.scenarios.side import Side
 
 log = logging.getLogger("regtest.story")
 
@@ -24,14 +24,14 @@ _HEAD_START_SATS: Final = 100_000
 class Attacker:
     """What somebody with an interest in a second payment can do."""
 
-    def __init__(self, network: Network, side: Side) -> None:
-        self._network, self._side = network, side
+    def __init__(self, network: Network, party: Party) -> None:
+        self._network, self._party = network, party
 
     def twin_of(self, raw: bytes, class_id: str) -> bytes:
         """The same payment in another encoding. Only a class that takes the owner's key is given it."""
         malleator = MALLEATORS[class_id]
         prevouts = fetch_prevouts(self._network.rpc, raw)
-        twin = malleator.malleate(raw, prevouts, self._side.owner_keys(prevouts) if malleator.needs_key else ())
+        twin = malleator.malleate(raw, prevouts, self._party.owner_keys(prevouts) if malleator.needs_key else ())
         log.info("%s of %s is %s (%s).", class_id, ids_of(raw).txid, ids_of(twin).txid, malleator.form)
         return twin
 
@@ -55,7 +55,7 @@ class Attacker:
         sats = sum(prevout.sats for prevout in prevouts) - _BY_HAND_FEE_SATS
         coins = [{"txid": i.prevout.hash[::-1].hex(), "vout": i.prevout.n} for i in tx.vin]
         unsigned = rpc.createrawtransaction(coins, [{address: btc_of(sats)}])
-        keys = [PrivateKey(secret).wif(NETWORKS["regtest"]) for secret in self._side.owner_keys(prevouts)]
+        keys = [PrivateKey(secret).wif(NETWORKS["regtest"]) for secret in self._party.owner_keys(prevouts)]
         signed = rpc.signrawtransactionwithkey(unsigned, keys)
         return bytes.fromhex(signed["hex"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.rpc import btc_of
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -15,7 +15,7 @@ def backup_is_restored(stage: Stage) -> None:
     stage.fund(COIN)
     stage.fund(COIN)
     before = stage.owe(OWED_SATS)
-    stage.side.back_up()
+    stage.party.back_up()
     stage.work()
     stage.mine_what_waits()
     since = stage.owe(OWED_SATS)
@@ -39,6 +39,6 @@ BACKUP_RESTORED: Final = Scenario(
     covers=(),
     moral="A ledger forgets what was signed since its backup. The journal beside the keys does not.",
     play=backup_is_restored,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
     coins=("bech32",),
 )

@@ -1,45 +1,58 @@
-"""Bringing the processor of a story up: naive or ours, in this process or with worker processes of its own."""
+"""Bringing the processor of a story up, with its proxy if the story has one, and ending it."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from regtest.naive import Habits, NaiveProcessor
 from regtest.network import Network
-from regtest.ours import InlineWorkers, OurProcessor, Signing, WorkerProcesses
+from regtest.party import Party
+from regtest.processor import Contender, Site
 from regtest.proxy import RpcProxy
-from regtest.scenarios.model import NAIVE, Scenario
-from regtest.scenarios.side import NaiveSide, OurSide, Side
+from regtest.scenarios.model import Scenario
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
     """A processor that is up, and the proxy in front of its node if the story needs one."""
 
-    side: Side
+    party: Party
     proxy: RpcProxy | None
 
     def close(self, *, failed: bool = False) -> None:
         """End both."""
         try:
-            self.side.close(failed=failed)
+            self.party.close(failed=failed)
         finally:
             if self.proxy is not None:
                 self.proxy.close()
 
 
-def bring_up(scenario: Scenario, who: str, network: Network, redis_url: str | None = None) -> Cast:
-    """The processor `who` for this story, started. With `redis_url` its work is done by processes of its own."""
+def bring_up(scenario: Scenario, contender: Contender, network: Network, redis_url: str | None = None) -> Cast:
+    """A contender's processor for this story, started. With `redis_url` its work may be done by processes of its own.
+
+    Raises `CannotPlay`, and whatever its factory raises.
+    """
     proxy = RpcProxy(network.node) if scenario.proxied else None
     if proxy is not None:
         proxy.start()
-    side = _naive(scenario, network, proxy, redis_url) if who == NAIVE else _ours(scenario, network, proxy, redis_url)
-    cast = Cast(side, proxy)
     try:
-        side.processor.start()
+        # Of a run that was killed there may be jobs left in a Redis server that outlives it.
+        label = f"{contender.name.partition(':')[0]}-{scenario.name}-{os.getpid()}-{next(_numbers)}"
+        site = Site(label, network.node, scenario.coins, proxy, redis_url, scenario.signing)
+        party = Party(contender.name, contender.make(site))
+    except BaseException:
+        if proxy is not None:
+            proxy.close()
+        raise
+    cast = Cast(party, proxy)
+    try:
+        party.processor.start()
     except BaseException:
         cast.close(failed=True)
         raise
@@ -47,36 +60,12 @@ def bring_up(scenario: Scenario, who: str, network: Network, redis_url: str | No
 
 
 @contextmanager
-def casting(scenario: Scenario, who: str, network: Network, redis_url: str | None = None) -> Iterator[Cast]:
+def casting(scenario: Scenario, contender: Contender, network: Network, redis_url: str | None = None) -> Iterator[Cast]:
     """The same, closed at the end; its files stay if the block raised."""
-    cast = bring_up(scenario, who, network, redis_url)
+    cast = bring_up(scenario, contender, network, redis_url)
     try:
         yield cast
     except BaseException:
         cast.close(failed=True)
         raise
     cast.close()
-
-
-def _naive(scenario: Scenario, network: Network, proxy: RpcProxy | None, redis_url: str | None) -> NaiveSide:
-    # Of a run that was killed there may be jobs left in a Redis server that outlives it.
-    unique = f"naive-{scenario.name}-{os.getpid()}"
-    habits = Habits(change_kind=scenario.coins[0], signs_padded=scenario.signing is not Signing.SOUND)
-    return NaiveSide(
-        NaiveProcessor(
-            network.node, wallet=unique, through=proxy, redis_url=redis_url, queue_name=unique, habits=habits
-        )
-    )
-
-
-def _ours(scenario: Scenario, network: Network, proxy: RpcProxy | None, redis_url: str | None) -> OurSide:
-    return OurSide(
-        OurProcessor(
-            network.node,
-            kinds=scenario.coins,
-            workers=InlineWorkers() if redis_url is None else WorkerProcesses(),
-            through=proxy,
-            redis_url=redis_url,
-            signing=scenario.signing,
-        )
-    )

@@ -8,7 +8,7 @@ from typing import Final
 from regtest.funding import build_payment
 from regtest.malleate import ids_of
 from regtest.rpc import COIN_SATS, btc_of
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, ATTACK, OWED, SIGNED, Stage
 
 _COIN: Final = 150_000_000
@@ -36,7 +36,7 @@ def _child_of_a_twin(stage: Stage) -> _Family:
     stage.work()
     [parent_raw] = stage.signed_for(parent)
     stage.tell_txid(SIGNED, "txid", parent_raw)
-    twin = stage.attacker.twin_of(parent_raw, "T01")
+    twin = stage.twin_of(parent_raw, "T01")
     height = stage.network.height
     stage.mine_what_waits()
     child = stage.owe(_CHILD_SATS)
@@ -44,7 +44,7 @@ def _child_of_a_twin(stage: Stage) -> _Family:
     stage.work()
     [child_raw] = stage.signed_for(child)
     stage.tell_txid("signed on the change", "txid", child_raw)
-    address = stage.side.processor.deposit_address(stage.coins[0])
+    address = stage.party.processor.deposit_address(stage.coins[0])
     refill, _ = build_payment(stage.network.miner, [(address, _REFILL)])
     stage.network.reorg(1, transactions=[[refill], [twin.hex()]])
     stage.tell(ATTACK, f"the chain has {ids_of(twin).txid} instead: the second one's coin is gone")
@@ -81,7 +81,6 @@ CHILD_OF_A_TWIN: Final = Scenario(
     covers=("F3",),
     moral="Its coin is gone, and its wallet shows no conflict. What we try next spends a coin that it spends too.",
     play=child_of_a_twin,
-    naive=Naive.MUST_PAY_ONCE,
 )
 
 CHILD_COMES_BACK: Final = Scenario(
@@ -90,5 +89,5 @@ CHILD_COMES_BACK: Final = Scenario(
     covers=("F3", "F4"),
     moral="Dead is only what cannot be mined beside its successor. The control paid 4.0 of the 2.0 it owed.",
     play=child_comes_back,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )

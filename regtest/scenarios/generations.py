@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -12,7 +12,7 @@ from regtest.scenarios.twins import COIN, OWED_SATS
 def twin_of_an_old_generation(stage: Stage) -> None:
     """The owner moves a payment's coin; it is paid anew; a reorg takes the move back and mines the first try's twin."""
     raw = stage.begin(OWED_SATS, COIN)
-    twin = stage.attacker.twin_of(raw, "T01")
+    twin = stage.twin_of(raw, "T01")
     moved = stage.owner_moves(raw)
     stage.work()
     stage.ask()
@@ -36,5 +36,5 @@ OLD_GENERATION: Final = Scenario(
     covers=("CE1", "F2"),
     moral="The second try was built from the very spend that displaced the first: no chain holds both.",
     play=twin_of_an_old_generation,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )

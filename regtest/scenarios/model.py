@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from regtest.ours import Signing
+from regtest.processor import Signing
 
 if TYPE_CHECKING:
     from regtest.scenarios.stage import Stage
 
 
+NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR, GATE_ONLY, BATCH_VERDICT = (
+    "naive-txid",
+    "core-wallet",
+    "resend-on-error",
+    "gate-only",
+    "batch-verdict",
+)
+"""The controls."""
 NAIVE, OURS = "naive", "withdrawals"
-"""The two processors, as reports name them."""
+"""The two sides of the demo: the first control, and our own processor."""
 
 
 class Outcome(StrEnum):
@@ -30,20 +38,6 @@ class Outcome(StrEnum):
     """Nobody was paid: the processor refused to send what its signer had returned, and kept it."""
 
 
-class Naive(StrEnum):
-    """What must become of the control, or the harness proves nothing."""
-
-    MUST_LOSE = "must lose"
-    MUST_PAY_ONCE = "must pay once"
-    NOT_APPLICABLE = "not applicable"
-    """The story is about something that the control does not have."""
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What the chain must say; None where the control has no part."""
-        return {Naive.MUST_LOSE: Outcome.PAID_TWICE, Naive.MUST_PAY_ONCE: Outcome.PAID_ONCE}.get(self)
-
-
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One story. `play` sees nothing but the stage: it is the same for every processor."""
@@ -55,17 +49,37 @@ class Scenario:
     moral: str
     """What it shows, in a sentence."""
     play: Callable[[Stage], None]
-    naive: Naive
-    ours: Outcome = Outcome.PAID_ONCE
+    losers: tuple[str, ...] = ()
+    """The controls that must pay somebody twice here, by name; any other must not, or the story says too little."""
+    sits_out: tuple[str, ...] = ()
+    """Controls that have nothing of what the story is about; `*`: none of them has."""
+    is_peaceful: bool = False
+    """Nobody attacks and nothing fails: every control must pay everybody once, or it is a straw man."""
+    outcome: Outcome = Outcome.PAID_ONCE
+    """What must come of it with a sound processor."""
     coins: tuple[str, ...] = ("legacy",)
     """Bitcoin Core's address types of the coins that are spent; several: together in one transaction."""
     signing: Signing = Signing.SOUND
-    """How our signer writes; a naive one that does not sign soundly pads."""
+    """How the processor's signer writes; a control that does not sign soundly pads."""
     proxied: bool = False
     """Whether a proxy stands between the processor and the node."""
+    nodes: int = 1
+    """How many nodes the network must have."""
 
     @property
     def expected(self) -> dict[str, Outcome]:
-        """What must come of it, by processor, in the order in which they play."""
-        naive = {} if self.naive.outcome is None else {NAIVE: self.naive.outcome}
-        return {**naive, OURS: self.ours}
+        """What must come of it in the demo, by side, in the order in which they play."""
+        naive = Outcome.PAID_TWICE if NAIVE_TXID in self.losers else Outcome.PAID_ONCE
+        return {**({NAIVE: naive} if self.takes_part(NAIVE_TXID) else {}), OURS: self.outcome}
+
+    def takes_part(self, control: str) -> bool:
+        """Whether a control plays it."""
+        return not {control, "*"} & set(self.sits_out)
+
+    def allowed(self, control: str) -> frozenset[Outcome]:
+        """What may become of a control that takes part: the twice-paid customer that is declared, or anything else."""
+        if control in self.losers:
+            return frozenset({Outcome.PAID_TWICE})
+        if self.is_peaceful:
+            return frozenset({Outcome.PAID_ONCE})
+        return frozenset(Outcome) - {Outcome.PAID_TWICE}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
-from regtest.ours import Signing
-from regtest.scenarios.model import Naive, Outcome, Scenario
+from regtest.processor import Signing
+from regtest.scenarios.model import NAIVE_TXID, Outcome, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -53,8 +53,8 @@ PADDED_AND_REFUSED: Final = Scenario(
     covers=("T03a",),
     moral="What fails the lint is never sent, and kept: it counts as signed, and its coins stay reserved.",
     play=padded_and_refused,
-    naive=Naive.NOT_APPLICABLE,
-    ours=Outcome.REFUSED,
+    sits_out=("*",),
+    outcome=Outcome.REFUSED,
     signing=Signing.PADDED,
 )
 
@@ -64,7 +64,7 @@ PADDED_AND_LEAKED: Final = Scenario(
     covers=("T03a", "T03R"),
     moral="This is why refused bytes are kept: the payment that they made is seen, and is the only one.",
     play=padded_and_leaked,
-    naive=Naive.NOT_APPLICABLE,
+    sits_out=("*",),
     signing=Signing.PADDED,
 )
 
@@ -74,6 +74,6 @@ UNPADDED: Final = Scenario(
     covers=("T03R", "P1"),
     moral="What was done to Mt.Gox. Our lint is forced off for this one: watching the coins is enough to pay once.",
     play=unpadded_by_anyone,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
     signing=Signing.PADDED_UNCHECKED,
 )

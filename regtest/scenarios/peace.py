@@ -9,7 +9,7 @@ from regtest.faults import DropReply
 from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.rpc import btc_of
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -46,7 +46,7 @@ def reply_is_lost(stage: Stage) -> None:
 
 def hundred(stage: Stage) -> None:
     """A morning's withdrawals, to all five types of address."""
-    deposit = stage.side.processor.deposit_address(*stage.coins)
+    deposit = stage.party.processor.deposit_address(*stage.coins)
     stage.network.fund_many([(deposit, _HUNDRED_COIN)] * _HUNDRED_COINS, confirmations=ANCHOR_DEPTH)
     for number in range(CUSTOMERS):
         shape = SHAPES[number % len(SHAPES)]
@@ -72,7 +72,7 @@ LOST_REPLY: Final = Scenario(
     covers=("P2",),
     moral="No attacker, and nothing was malleated. An error is not a proof that nothing was sent.",
     play=reply_is_lost,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
     coins=("bech32",),
     proxied=True,
 )
@@ -83,6 +83,6 @@ HUNDRED: Final = Scenario(
     covers=(),
     moral="Nobody interferes: the ordinary day. The control pays everybody once, and so do we.",
     play=hundred,
-    naive=Naive.MUST_PAY_ONCE,
+    is_peaceful=True,
     coins=("bech32",),
 )

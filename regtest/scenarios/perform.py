@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from regtest.malleate import TransactionIds, ids_of
 from regtest.network import Network
 from regtest.oracle import ChainPayment
+from regtest.party import NotOffered, Party
 from regtest.proxy import RpcProxy
+from regtest.record import Record
 from regtest.report.results import Result, outcome_of, verdict_of
-from regtest.scenarios.model import OURS, Outcome, Scenario
-from regtest.scenarios.side import Side
-from regtest.scenarios.stage import Moment, Stage
+from regtest.scenarios.model import Outcome, Scenario
+from regtest.scenarios.stage import Stage
 
 log = logging.getLogger("regtest.story")
 
@@ -27,45 +28,51 @@ class Performance:
     """
 
     result: Result
-    moments: tuple[Moment, ...]
+    record: Record
     troubles: tuple[str, ...]
     seconds: float
+    not_offered: str | None = None
+    """What the story needs and the processor does not offer: then nothing else counts."""
+    shortcomings: tuple[str, ...] = ()
+    """What a sound processor would have done otherwise, beside paying once; a control may."""
 
 
-def perform(scenario: Scenario, network: Network, side: Side, proxy: RpcProxy | None = None) -> Performance:
+def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy | None = None) -> Performance:
     """Play it. A story that breaks off is a trouble; what the chain holds by then is counted all the same."""
     began = time.monotonic()
-    log.info("[%s] begins: %s.", side.processor.name, scenario.title)
-    stage = Stage(network, side, scenario.coins, proxy)
+    log.info("[%s] begins: %s.", party.name, scenario.title)
+    stage = Stage(network, party, scenario.coins, proxy)
     troubles: list[str] = []
+    not_offered: str | None = None
     try:
         scenario.play(stage)
+    except NotOffered as lacking:
+        not_offered = lacking.what
     except Exception as error:
         # Whatever it was: it fails the run, and the stories after this one are told all the same.
-        log.exception("[%s] the story breaks off", side.processor.name)
+        log.exception("[%s] the story breaks off", party.name)
         troubles.append(f"the story breaks off: {type(error).__name__}: {error}")
     result = _result_of(scenario, stage)
-    if stage.side.processor.name == OURS:
-        troubles += stage.shortcomings
-    if not troubles:
+    if not troubles and not_offered is None:
         requests = [customer.request_id for customer in stage.customers]
-        troubles += side.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)
+        troubles += party.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)
     for trouble in troubles:
-        log.error("[%s] %s.", side.processor.name, trouble)
-    return Performance(result, tuple(stage.moments), tuple(troubles), time.monotonic() - began)
+        log.error("[%s] %s.", party.name, trouble)
+    seconds = time.monotonic() - began
+    return Performance(result, stage.record(), tuple(troubles), seconds, not_offered, tuple(stage.shortcomings))
 
 
 def _result_of(scenario: Scenario, stage: Stage) -> Result:
     payments = {customer.request_id: tuple(stage.payments_of(customer)) for customer in stage.customers}
     signed = list(dict.fromkeys(raw for customer in stage.customers for raw in stage.signed_for(customer)))
-    refused = bool(payments) and all(stage.side.has_refused(request_id) for request_id in payments)
+    refused = bool(payments) and all(stage.party.has_refused(request_id) for request_id in payments)
     owed_and_paid = [(c.sats, [p.sats for p in payments[c.request_id]]) for c in stage.customers]
     everything = sorted((p for found in payments.values() for p in found), key=lambda p: (p.height, p.txid, p.vout))
     return Result(
         scenario=scenario.name,
         title=scenario.title,
         covers=scenario.covers,
-        processor=stage.side.processor.name,
+        processor=stage.party.name,
         owed_sats=stage.owed_sats,
         payments=tuple(everything),
         outcome=outcome_of(owed_and_paid, refused=refused),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ATTACK, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -15,7 +15,7 @@ _DEPTH: Final = 3
 def twin_loses(stage: Stage) -> None:
     """The attacker has a twin, but the original is mined first."""
     raw = stage.begin(OWED_SATS, COIN)
-    twin = stage.attacker.twin_of(raw, "T01")
+    twin = stage.twin_of(raw, "T01")
     stage.mine_what_waits()
     refusal = stage.attacker.try_to_mine(twin)
     stage.tell(ATTACK, "TOO LATE, AND MINED ALL THE SAME" if refusal is None else f"too late: {refusal}")
@@ -75,7 +75,6 @@ TWIN_LOSES: Final = Scenario(
     covers=("T01",),
     moral="An attack that comes too late changes nothing, for nobody.",
     play=twin_loses,
-    naive=Naive.MUST_PAY_ONCE,
 )
 
 TWIN_AND_BACK: Final = Scenario(
@@ -84,7 +83,7 @@ TWIN_AND_BACK: Final = Scenario(
     covers=("T01", "F6"),
     moral="Either twin pays. Which of them the chain holds today is nobody's business but the chain's.",
     play=twin_and_back,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )
 
 NEITHER_TWIN: Final = Scenario(
@@ -93,5 +92,5 @@ NEITHER_TWIN: Final = Scenario(
     covers=("T01", "F5"),
     moral="Absence is not evidence. What is not there is sent again, the same bytes, and never paid anew.",
     play=neither_twin,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )

@@ -6,13 +6,17 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
+from regtest.contenders import CONTROLS, WITHDRAWALS
 from regtest.scenarios.casting import Cast, bring_up
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import NAIVE, NAIVE_TXID, OURS, Scenario
 from regtest.scenarios.perform import Performance, perform
 from regtest.services import Services
 
+_CAST: Final = {NAIVE: replace(CONTROLS[NAIVE_TXID], name=NAIVE), OURS: WITHDRAWALS}
+"""Who plays the demo's two sides."""
 _AHEAD: Final = 2
 """How many processors are brought up before it is their turn: starting Python takes longer than a story."""
 
@@ -22,7 +26,7 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
 
     An error while one of them is brought up ends the run.
     """
-    plays = [(scenario, who) for scenario in scenarios for who in scenario.expected]
+    plays = [(scenario, _CAST[who]) for scenario in scenarios for who in scenario.expected]
     with ThreadPoolExecutor(1, "bring-up") as up, ThreadPoolExecutor(1, "closing") as down:
         coming: deque[Future[Cast]] = deque()
         closings: list[Future[None]] = []
@@ -30,8 +34,9 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
 
         def call_next() -> None:
             for number in numbers:
-                scenario, who = plays[number]
-                coming.append(up.submit(bring_up, scenario, who, services.network, services.redis_url_for(number)))
+                scenario, contender = plays[number]
+                redis_url = services.redis_url_for(number)
+                coming.append(up.submit(bring_up, scenario, contender, services.network, redis_url))
                 return
 
         try:
@@ -41,7 +46,7 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
                 cast = coming.popleft().result()
                 call_next()
                 try:
-                    performance = perform(scenario, services.network, cast.side, cast.proxy)
+                    performance = perform(scenario, services.network, cast.party, cast.proxy)
                 except BaseException:
                     cast.close(failed=True)
                     raise

@@ -17,10 +17,12 @@ from regtest.malleate import ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
 from regtest.oracle import ChainPayment, payments_to
+from regtest.party import Party
 from regtest.proxy import RpcProxy
+from regtest.record import Exhibit, Moment, Record, Role, blocks_with
 from regtest.rpc import RpcError, btc_of
 from regtest.scenarios.attacker import Attacker
-from regtest.scenarios.side import Side
+from regtest.sightings import Sightings
 
 log = logging.getLogger("regtest.story")
 
@@ -41,14 +43,6 @@ OWED, SIGNED, ATTACK, ASKED, RETRY, ON_CHAIN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """One step of a story as a report shows it; ids are whole."""
-
-    label: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class Customer:
     """Somebody who is owed `sats` under one request id, at an address that nobody else uses."""
 
@@ -63,16 +57,18 @@ class Stage:
     """One story being played to one processor."""
 
     network: Network
-    side: Side
+    party: Party
     coins: tuple[str, ...]
     proxy: RpcProxy | None = None
     customers: list[Customer] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
     shortcomings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.start_height = self.network.height
-        self.attacker = Attacker(self.network, self.side)
+        self.attacker = Attacker(self.network, self.party)
+        self._seen = Sightings(self.network)
 
     @property
     def customer(self) -> Customer:
@@ -86,17 +82,26 @@ class Stage:
         return self.signed_for(self.customer)
 
     def signed_for(self, customer: Customer) -> list[bytes]:
-        """Everything that was signed for one customer, oldest first."""
-        return self.side.processor.signed_transactions(customer.request_id)
+        """Everything that was signed for one customer, oldest first: as the processor shows it, or as it was seen."""
+        if self.party.shows_transactions:
+            return self.party.signed_transactions(customer.request_id)
+        self._seen.look()
+        return self._seen.payments_to(customer.script_hex, but={exhibit.wtxid for exhibit in self.exhibits})
 
     def tell(self, label: str, words: str) -> None:
         """Write a moment down."""
-        log.info("[%s] %s: %s.", self.side.processor.name, label, words.removesuffix("."))
-        self.moments.append(Moment(label, words))
+        log.info("[%s] %s: %s.", self.party.name, label, words.removesuffix("."))
+        self.moments.append(Moment(label, words, self.network.height))
 
     def tell_txid(self, label: str, words: str, raw: bytes) -> None:
         """Write a moment down that ends in the txid of a transaction."""
         self.tell(label, f"{words} {ids_of(raw).txid}")
+
+    def exhibit(self, role: Role, raw: bytes, name: str) -> None:
+        """Put a transaction that is not the processor's own into the picture; each once."""
+        exhibit = Exhibit(role, raw, name)
+        if exhibit not in self.exhibits:
+            self.exhibits.append(exhibit)
 
     def expect(self, what: str, *, holds: bool) -> None:
         """What a sound processor does here, beside paying once; where it does not hold, ours has not passed."""
@@ -108,7 +113,7 @@ class Stage:
     def fund(self, *coin_sats: int) -> None:
         """Give the wallet coins, one of each of the story's kinds for each payment it could make, and bury them."""
         for _ in range(ATTEMPTS_POSSIBLE):
-            addresses = [self.side.processor.deposit_address(kind) for kind in self.coins]
+            addresses = [self.party.processor.deposit_address(kind) for kind in self.coins]
             self.network.fund_many(list(zip(addresses, coin_sats, strict=True)))
         self.network.mine(ANCHOR_DEPTH)
 
@@ -118,7 +123,7 @@ class Stage:
         script = script_of(self.network.rpc, address)
         customer = Customer(f"payout-{len(self.customers) + 1:03d}", address, script, sats)
         self.customers.append(customer)
-        self.side.processor.enqueue(customer.request_id, address, sats)
+        self.party.processor.enqueue(customer.request_id, address, sats)
         return customer
 
     def begin(self, sats: int, *coin_sats: int) -> bytes:
@@ -135,25 +140,33 @@ class Stage:
 
     def attack(self, class_id: str, raw: bytes, label: str = ATTACK) -> bytes:
         """The attacker re-encodes a transaction and has his twin mined; the twin."""
-        twin = self.attacker.twin_of(raw, class_id)
+        twin = self.twin_of(raw, class_id)
         self.attacker.get_mined(twin, class_id)
         ids, before = ids_of(twin), ids_of(raw)
         self.tell(label, f"mined as {ids.txid}" if ids.txid != before.txid else f"txid stays, wtxid {ids.wtxid}")
         return twin
 
+    def twin_of(self, raw: bytes, class_id: str) -> bytes:
+        """The attacker makes the same payment in another encoding, and does nothing with it yet."""
+        twin = self.attacker.twin_of(raw, class_id)
+        self.exhibit(Role.TWIN, twin, f"{class_id} twin")
+        return twin
+
     def work(self) -> None:
         """Let the processor do what waits."""
-        self.side.processor.tick()
+        self.party.processor.tick()
+        if not self.party.shows_transactions:
+            self._seen.look()
 
     def ask(self, customer: Customer | None = None) -> None:
         """Somebody asks whether it is confirmed; what he hears is what the processor goes by."""
-        self.tell(ASKED, self.side.is_it_confirmed((customer or self.customer).request_id))
+        self.tell(ASKED, self.party.is_it_confirmed((customer or self.customer).request_id))
 
     def complain(self, customer: Customer | None = None) -> bool:
         """The customer says that nothing arrived, and support clicks retry; whether it was paid again."""
         customer = customer or self.customer
         before = self.signed_for(customer)
-        answer = self.side.processor.support_retry(customer.request_id)
+        answer = self.party.processor.support_retry(customer.request_id)
         self.expect("retry pays nobody", holds=not answer.paid_again and self.signed_for(customer) == before)
         if not answer.paid_again:
             self.tell(RETRY, answer.words)
@@ -165,31 +178,32 @@ class Stage:
 
     def owner_moves(self, raw: bytes) -> bytes:
         """The owner, or whoever has the keys too, moves the coins of a signed payment to the same wallet, by hand."""
-        address = self.side.processor.deposit_address(self.coins[0])
+        address = self.party.processor.deposit_address(self.coins[0])
         moved = self.attacker.move_by_hand(raw, address)
+        self.exhibit(Role.FOREIGN, moved, "moved by hand")
         self.network.mine_exactly([moved.hex()])
         self.tell_txid("the owner moves its coin", "by hand, mined as", moved)
         return moved
 
     def explain(self, raw: bytes) -> None:
         """An operator says what that was, where the processor wants to know."""
-        words = self.side.explain(ids_of(raw).txid)
+        words = self.party.explain(ids_of(raw).txid)
         self.tell("an operator is asked", words)
 
     def restore(self) -> None:
         """The books are lost, and the last copy takes their place; the exchange asks for all it ever asked for."""
-        self.side.restore()
+        self.party.restore()
         self.tell("the disk dies", "the backup is put in place")
         self.repeat()
 
     def repeat(self) -> None:
         """The exchange sends every request once more, under the same ids."""
         for customer in self.customers:
-            self.side.processor.enqueue(customer.request_id, customer.address, customer.sats)
+            self.party.processor.enqueue(customer.request_id, customer.address, customer.sats)
 
     def recover(self) -> None:
         """Operators do what is to be done after a restore, and the exchange repeats its ids."""
-        self.tell("operators", self.side.recover())
+        self.tell("operators", self.party.recover())
         self.repeat()
 
     def turn_back(self, depth: int, *blocks: Sequence[bytes]) -> None:
@@ -220,6 +234,16 @@ class Stage:
         paid = self.paid_sats
         words = {True: "paid once", False: "PAID TWICE" if paid > self.owed_sats else "not paid"}
         self.tell(ON_CHAIN, f"{btc_of(paid)} BTC  {words[paid == self.owed_sats]}")
+
+    def record(self) -> Record:
+        """Everything that a report draws."""
+        signed = dict.fromkeys(raw for customer in self.customers for raw in self.signed_for(customer))
+        attempts = [Exhibit(Role.ATTEMPT, raw, f"attempt {n}") for n, raw in enumerate(signed, 1)]
+        mine = {exhibit.wtxid for exhibit in attempts}
+        exhibits = (*attempts, *(exhibit for exhibit in self.exhibits if exhibit.wtxid not in mine))
+        blocks = blocks_with(self.network.rpc, exhibits, self.start_height)
+        customers = tuple((c.request_id, c.script_hex, c.sats) for c in self.customers)
+        return Record(tuple(self.moments), exhibits, blocks, customers)
 
     @property
     def owed_sats(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from regtest.rpc import COIN_SATS
-from regtest.scenarios.model import Naive, Scenario
+from regtest.scenarios.model import NAIVE_TXID, Scenario
 from regtest.scenarios.stage import Stage
 
 OWED_SATS: Final = 1 * COIN_SATS
@@ -34,7 +34,7 @@ def attack_by(class_id: str, sats: int = OWED_SATS, *coin_sats: int) -> Callable
 def twin_is_seated_first(stage: Stage) -> None:
     """A second signer of the owner's signed the same payment; its twin sits in the mempool when ours is sent again."""
     raw = stage.begin(OWED_SATS, COIN)
-    twin = stage.attacker.twin_of(raw, "T09")
+    twin = stage.twin_of(raw, "T09")
     stage.attacker.seat(twin)
     stage.tell_txid("a second signer's twin", "is in the mempool instead:", twin)
     stage.complain()
@@ -50,7 +50,7 @@ MTGOX: Final = Scenario(
     covers=("T02b", "F1", "F2", "P1"),
     moral="Pushed by PUSHDATA2, it is the same payment by another txid. The coin and the outputs say what happened.",
     play=attack_by("T02b"),
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )
 
 HIGH_S: Final = Scenario(
@@ -59,7 +59,7 @@ HIGH_S: Final = Scenario(
     covers=("T01", "F1", "F2"),
     moral="Nobody needs a key for this, only a miner: blocks allow what relay refuses.",
     play=attack_by("T01"),
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )
 
 OWNER_SIGNS_TWICE: Final = Scenario(
@@ -68,7 +68,7 @@ OWNER_SIGNS_TWICE: Final = Scenario(
     covers=("T09", "F2"),
     moral="A twin needs no attacker: two signers that differ in their nonces are enough.",
     play=twin_is_seated_first,
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
 )
 
 ONE_LEGACY_INPUT: Final = Scenario(
@@ -77,7 +77,7 @@ ONE_LEGACY_INPUT: Final = Scenario(
     covers=("T11", "F1", "F2"),
     moral="A single malleable input makes the whole transaction malleable.",
     play=attack_by("T11", MIXED_SATS, *MIXED_COINS),
-    naive=Naive.MUST_LOSE,
+    losers=(NAIVE_TXID,),
     coins=("bech32", "legacy"),
 )
 
@@ -87,6 +87,5 @@ WITNESS_ONLY: Final = Scenario(
     covers=("W01",),
     moral="The txid stays, and only the wtxid changes. The control pays once here, so it is honest.",
     play=attack_by("W01"),
-    naive=Naive.MUST_PAY_ONCE,
     coins=("bech32",),
 )

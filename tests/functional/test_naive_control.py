@@ -107,7 +107,7 @@ def test_it_pays_once_when_nobody_interferes(
         assert not desk.support_retry("w1").paid_again
     [payment] = payments_to(module_network.rpc, story.script)
     assert (payment.txid, payment.sats) == (ids_of(story.signed[0]).txid, story.sats)
-    assert desk.what_it_believes("w1") == f"confirmed after 1 payment: transaction {payment.txid} is confirmed"
+    assert story.desk.what_it_believes("w1") == f"confirmed after 1 payment: transaction {payment.txid} is confirmed"
 
 
 @pytest.mark.covers("W01", "W04")

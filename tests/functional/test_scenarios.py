@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from regtest.contenders import CONTROLS, WITHDRAWALS
 from regtest.faults import DropRequest
 from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.oracle import confirmed_spender
 from regtest.ours import OurProcessor
+from regtest.processor import Contender
 from regtest.provision import NodeProgram
 from regtest.report.judge import problems_of
 from regtest.rpc import RpcError
 from regtest.scenarios import SCENARIOS, Outcome, Scenario
 from regtest.scenarios.casting import casting
-from regtest.scenarios.model import NAIVE, OURS
+from regtest.scenarios.model import NAIVE, NAIVE_TXID
 from regtest.scenarios.perform import Performance, perform
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -38,9 +40,9 @@ def stage_network(bitcoind_binary: NodeProgram) -> Iterator[Network]:
         yield network
 
 
-def played(network: Network, scenario: Scenario, who: str) -> Performance:
+def played(network: Network, scenario: Scenario, who: Contender = WITHDRAWALS) -> Performance:
     with casting(scenario, who, network) as cast:
-        return perform(scenario, network, cast.side, cast.proxy)
+        return perform(scenario, network, cast.party, cast.proxy)
 
 
 def ours_of(scenario: Scenario) -> object:
@@ -51,17 +53,18 @@ def ours_of(scenario: Scenario) -> object:
 @pytest.mark.parametrize("scenario", [ours_of(scenario) for scenario in SCENARIOS.values()])
 def test_our_processor_pays_once_or_says_that_it_refuses(stage_network: Network, scenario: Scenario) -> None:
     """And its books agree with the chain in the end: what is paid and buried is final, and the audit finds nothing."""
-    performance = played(stage_network, scenario, OURS)
+    performance = played(stage_network, scenario)
     assert performance.troubles == ()
-    assert performance.result.outcome is scenario.ours
-    expected_sats = 0 if scenario.ours is Outcome.REFUSED else performance.result.owed_sats
+    assert performance.shortcomings == ()
+    assert performance.result.outcome is scenario.outcome
+    expected_sats = 0 if scenario.outcome is Outcome.REFUSED else performance.result.owed_sats
     assert performance.result.paid_sats == expected_sats
 
 
-@pytest.mark.parametrize("scenario", [s for s in SCENARIOS.values() if NAIVE in s.expected], ids=lambda s: s.name)
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS.values() if s.takes_part(NAIVE_TXID)], ids=lambda s: s.name)
 def test_the_control_loses_where_it_must_and_nowhere_else(stage_network: Network, scenario: Scenario) -> None:
     """Otherwise an attack does not work, or the control is a straw man."""
-    performance = played(stage_network, scenario, NAIVE)
+    performance = played(stage_network, scenario, CONTROLS[NAIVE_TXID])
     assert performance.troubles == ()
     assert performance.result.outcome is scenario.expected[NAIVE]
 
@@ -70,10 +73,10 @@ def test_the_control_loses_where_it_must_and_nowhere_else(stage_network: Network
 def test_where_the_node_denies_the_txid_the_coin_tells_who_paid(stage_network: Network) -> None:
     """Asked for what was signed the node knows nothing; the coin was spent by a twin, whose outputs are the payment."""
     scenario = SCENARIOS["mtgox"]
-    with casting(scenario, OURS, stage_network) as cast:
-        performance = perform(scenario, stage_network, cast.side, cast.proxy)
-        [signed] = cast.side.processor.signed_transactions("payout-001")
-        story = ours(cast.side.processor).api.show("payout-001")
+    with casting(scenario, WITHDRAWALS, stage_network) as cast:
+        performance = perform(scenario, stage_network, cast.party, cast.proxy)
+        [signed] = cast.party.signed_transactions("payout-001")
+        story = ours(cast.party.processor).api.show("payout-001")
     txid = ids_of(signed).txid
     for method in ("getrawtransaction", "getmempoolentry"):
         with pytest.raises(RpcError) as unknown:
@@ -93,8 +96,8 @@ def test_where_the_node_denies_the_txid_the_coin_tells_who_paid(stage_network: N
 @pytest.mark.covers("F5")
 def test_what_vanished_from_every_mempool_is_sent_again(stage_network: Network) -> None:
     """Neither twin is anywhere after the reorg; the next round sends the stored bytes, and they are what is mined."""
-    performance = played(stage_network, SCENARIOS["neither-twin"], OURS)
-    told = {moment.label: moment.words for moment in performance.moments}
+    performance = played(stage_network, SCENARIOS["neither-twin"])
+    told = {moment.label: moment.words for moment in performance.record.moments}
     assert told["the block is lost"] == "neither is in any mempool"
     assert told["a moment later"] == "sent the very same bytes again"
     assert told["attacker tries again"] == "too late: bad-txns-inputs-missingorspent"
@@ -105,16 +108,16 @@ def test_what_vanished_from_every_mempool_is_sent_again(stage_network: Network) 
 def test_a_twin_that_was_seated_first_is_no_conflict(stage_network: Network) -> None:
     """Our own broadcast is refused for want of a fee, because the twin that pays the customer sits there already."""
     scenario = replace(SCENARIOS["owner-signs-twice"], proxied=True)
-    with casting(scenario, OURS, stage_network) as cast:
+    with casting(scenario, WITHDRAWALS, stage_network) as cast:
         assert cast.proxy is not None
         cast.proxy.on("sendrawtransaction", DropRequest(), times=1)
-        stage = Stage(stage_network, cast.side, scenario.coins, cast.proxy)
+        stage = Stage(stage_network, cast.party, scenario.coins, cast.proxy)
         raw = stage.begin(OWED_SATS, COIN)
         assert ids_of(raw).txid not in stage_network.rpc.getrawmempool()
         twin = stage.attacker.twin_of(raw, "T09")
         stage_network.rpc.sendrawtransaction(twin.hex(), 0)
         stage.work()
-        processor = ours(cast.side.processor)
+        processor = ours(cast.party.processor)
         [refused] = [event for event in processor.api.events() if event.kind == "attempt.conflict"]
         assert "insufficient fee" in refused.why
         assert processor.api.status().breaker == ()
@@ -131,9 +134,9 @@ def test_a_twin_that_was_seated_first_is_no_conflict(stage_network: Network) -> 
 def test_what_the_lint_refused_keeps_its_coins(stage_network: Network) -> None:
     """The padded bytes count as signed: nobody sends them, nothing new is signed, and their coin stays reserved."""
     scenario = SCENARIOS["padded-refused"]
-    with casting(scenario, OURS, stage_network) as cast:
-        perform(scenario, stage_network, cast.side)
-        processor = ours(cast.side.processor)
+    with casting(scenario, WITHDRAWALS, stage_network) as cast:
+        perform(scenario, stage_network, cast.party)
+        processor = ours(cast.party.processor)
         [refusal] = processor.refusals("payout-001")
         assert "padded" in refusal or "der" in refusal.lower()
         [cause] = processor.api.status().breaker
@@ -175,7 +178,7 @@ def test_a_story_that_breaks_off_fails_the_run(stage_network: Network) -> None:
         raise RuntimeError("the stage light fell down")
 
     scenario = replace(SCENARIOS["high-s"], play=stumble)
-    performance = played(stage_network, scenario, OURS)
+    performance = played(stage_network, scenario)
     assert performance.troubles == ("the story breaks off: RuntimeError: the stage light fell down",)
     assert performance.result.outcome is Outcome.UNPAID
     assert problems_of([scenario], [performance.result])
