@@ -17,6 +17,7 @@ from regtest import cli as command_line
 from regtest.demo import Run
 from regtest.malleate import TransactionIds
 from regtest.oracle import ChainPayment
+from regtest.record import Moment, Record
 from regtest.report.document import NodeVersion, report_text, write_report
 from regtest.report.ink import Ink, Style
 from regtest.report.judge import problems_of
@@ -24,7 +25,6 @@ from regtest.report.page import page_text
 from regtest.report.results import Result, outcome_of, verdict_of
 from regtest.report.story import brief, side_by_side
 from regtest.report.table import conclusion, story_lines, summary_lines, verdict_lines
-from regtest.record import Moment, Record
 from regtest.scenarios import SCENARIOS, Outcome, Scenario
 from regtest.scenarios.model import NAIVE, NAIVE_TXID, OURS
 from regtest.scenarios.perform import Performance
