@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from regtest.provision import ProvisionError
+from tests.conftest import missing
 from tests.unit.bench import Bench
 from tests.unit.front_desk import FrontDesk
+from tests.vectors.source import load
+
+
+@pytest.fixture(scope="session")
+def core_file() -> Callable[[str], Any]:
+    """What one of Bitcoin Core's files of test vectors holds, by its name."""
+
+    def read(name: str) -> Any:  # noqa: ANN401 - JSON, of another shape in each file
+        try:
+            return load(name)
+        except ProvisionError as error:
+            missing(error)
+
+    return read
 
 
 @pytest.fixture
