@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from regtest.network import Network
-from regtest.provision import ExternalRedis, provide_bitcoind, provide_redis
+from regtest.provision import ExternalRedis, NodeProgram, provide_bitcoind, provide_redis
 from regtest.valkey import Valkey
 
 NODE_ARGS: Final = ("-txindex",)
@@ -39,11 +39,16 @@ class Services:
 
 
 @contextmanager
-def running_services(say: Say, *, with_redis: bool = True) -> Iterator[Services]:
-    """Find, start, and at the end stop them. Raises `ProvisionError`; the node's data stay if the block raised."""
+def running_services(
+    say: Say, *, with_redis: bool = True, nodes: int = 1, program: NodeProgram | None = None
+) -> Iterator[Services]:
+    """Find, start, and at the end stop them. Raises `ProvisionError`; the nodes' data stay if the block raised.
+
+    `program` is the node to use, where not just any will do.
+    """
     with ExitStack() as stack:
-        program = provide_bitcoind()
-        network = stack.enter_context(Network(program, extra_args=NODE_ARGS))
+        program = program or provide_bitcoind()
+        network = stack.enter_context(Network(program, nodes=nodes, extra_args=NODE_ARGS))
         say("node", f"{program}, {network.height} blocks, pid {network.node.pid}")
         if not with_redis:
             yield Services(network, None, shared=False)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from regtest.contenders import CONTROLS, WITHDRAWALS
+from regtest.processor import Contender
 from regtest.scenarios.casting import Cast, bring_up
 from regtest.scenarios.model import NAIVE, NAIVE_TXID, OURS, Scenario
 from regtest.scenarios.perform import Performance, perform
@@ -20,13 +21,20 @@ _CAST: Final = {NAIVE: replace(CONTROLS[NAIVE_TXID], name=NAIVE), OURS: WITHDRAW
 _AHEAD: Final = 2
 """How many processors are brought up before it is their turn: starting Python takes longer than a story."""
 
+Play = tuple[Scenario, Contender]
+
 
 def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[tuple[Scenario, Performance]]:
-    """Each story with each of its processors, one after another, all with keys, coins and books of their own.
-
-    An error while one of them is brought up ends the run.
-    """
+    """Each story of the demo with each of its sides. An error while one of them is brought up ends the run."""
     plays = [(scenario, _CAST[who]) for scenario in scenarios for who in scenario.expected]
+    for (scenario, _), performance in perform_plays(plays, services):
+        if isinstance(performance, Exception):
+            raise performance
+        yield scenario, performance
+
+
+def perform_plays(plays: Sequence[Play], services: Services) -> Iterator[tuple[Play, Performance | Exception]]:
+    """One after another, all with keys, coins and books of their own; the error, of one that could not be brought up."""
     with ThreadPoolExecutor(1, "bring-up") as up, ThreadPoolExecutor(1, "closing") as down:
         coming: deque[Future[Cast]] = deque()
         closings: list[Future[None]] = []
@@ -42,16 +50,21 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
         try:
             for _ in range(_AHEAD):
                 call_next()
-            for scenario, _ in plays:
-                cast = coming.popleft().result()
+            for play in plays:
+                try:
+                    cast = coming.popleft().result()
+                except Exception as error:  # noqa: BLE001 - whatever it was, the caller decides what it means
+                    call_next()
+                    yield play, error
+                    continue
                 call_next()
                 try:
-                    performance = perform(scenario, services.network, cast.party, cast.proxy)
+                    performance = perform(play[0], services.network, cast.party, cast.proxy)
                 except BaseException:
                     cast.close(failed=True)
                     raise
                 closings.append(down.submit(cast.close, failed=bool(performance.troubles)))
-                yield scenario, performance
+                yield play, performance
         finally:
             for future in coming:
                 # Those that never came up have nothing to close, and the error that ends the run is told already.
