@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 from tests.fuzz.mutate import compact_size
+from tests.vectors.script_text import operations
 from withdrawals.core.model import TxOut
 from withdrawals.core.tx import InputParts, TxParts
 
@@ -73,23 +74,8 @@ def segwit_digest(tx: TxParts, at: int, script_code: bytes, sats: int, hash_type
 
 
 def without_separators(script: bytes) -> bytes:
-    """A script without its OP_CODESEPARATORs; what follows a push that reaches beyond the end is kept as it is."""
-    kept, at = b"", 0
-    while at < len(script):
-        end = _end_of_operation(script, at)
-        if end > len(script):
-            return kept + script[at:]
-        if script[at] != _CODESEPARATOR:
-            kept += script[at:end]
-        at = end
-    return kept
-
-
-def _end_of_operation(script: bytes, at: int) -> int:
-    opcode = script[at]
-    width = {0x4C: 1, 0x4D: 2, 0x4E: 4}.get(opcode, 0)
-    size = int.from_bytes(script[at + 1 : at + 1 + width], "little") if width else opcode if opcode < 0x4C else 0
-    return at + 1 + width + size
+    """A script without its OP_CODESEPARATORs; a push that reaches beyond the end is kept as it is."""
+    return b"".join(raw for opcode, _data, raw in operations(script) if opcode != _CODESEPARATOR)
 
 
 def _input(part: InputParts, script: bytes, sequence: int) -> bytes:

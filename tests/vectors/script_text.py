@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 _FROM_NOP: Final = """
@@ -23,6 +24,25 @@ OPCODES: Final = {"RESERVED": 0x50, **{name: _NOP + at for at, name in enumerate
 def parse_script(text: str) -> bytes:
     """The bytes of a script written in words. Raises `KeyError` for a word that is none."""
     return b"".join(_word(word) for word in text.split())
+
+
+def operations(script: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Each operation: its opcode, what it pushes if it does (numbers too), and its bytes; the last may be cut short."""
+    at = 0
+    while at < len(script):
+        opcode = script[at]
+        width = {0x4C: 1, 0x4D: 2, 0x4E: 4}.get(opcode, 0)
+        start = at + 1 + width
+        size = int.from_bytes(script[at + 1 : start], "little") if width else opcode if opcode < 0x4C else 0
+        number = opcode == 0x4F or 0x51 <= opcode <= 0x60
+        data = bytes([0x81 if opcode == 0x4F else opcode - 0x50]) if number else script[start : start + size]
+        yield opcode, data, script[at : start + size]
+        at = start + size
+
+
+def pushed(script: bytes) -> list[bytes]:
+    """What the pushes of a script push, in order; every other operator is passed over."""
+    return [data for opcode, data, _raw in operations(script) if opcode <= 0x60 and opcode != 0x50]
 
 
 def push_any(data: bytes) -> bytes:
