@@ -18,6 +18,7 @@ from typing import Final
 import click
 
 from regtest.demo import demo, narrated_to, play
+from regtest.malleate import catalogue_page, describe_malleators
 from regtest.provision import ProvisionError
 from regtest.report.document import report_text
 from regtest.report.ink import Ink
@@ -64,6 +65,13 @@ def list_command(*, as_json: bool) -> None:
         click.echo(f"{scenario.name:<20}{scenario.title}")
         covers, losers = ", ".join(scenario.covers) or "the ordinary day", ", ".join(scenario.losers) or "nobody"
         click.echo(f"{'':<20}covers {covers}; must lose: {losers}")
+
+
+@cli.command("classes")
+@click.option("--markdown", is_flag=True, help="The page docs/malleation-classes.md instead of one line per class.")
+def classes_command(*, markdown: bool) -> None:
+    """Every class of malleation: who can do it, what it changes, and what nodes say to it."""
+    click.echo(catalogue_page() if markdown else describe_malleators(), nl=not markdown)
 
 
 @cli.command("replay")

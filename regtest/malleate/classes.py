@@ -1,4 +1,8 @@
-"""The classes of malleation that can be carried out, as one table. The ids are those of docs/malleability.md."""
+"""The classes of malleation as one table, in the order of their ids. To add a class, add an entry.
+
+T changes the txid, W only the wtxid. Where an entry says no more, the mutant keeps outputs, outpoints and sequences,
+and nodes relay it. The page of the catalogue, the tests on a node and `withdrawals-regtest classes` are made of it.
+"""
 
 from __future__ import annotations
 
@@ -6,156 +10,259 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from regtest.malleate.model import Actor, InputKind, Keys, Malleator, Mining, SignedInput, Unfit
-from regtest.malleate.resign import sign_again
-from regtest.malleate.transaction import Unlocking
+from regtest.malleate import arguments, leaves, owners, pushes, reasons, spellings, whole
+from regtest.malleate import literature as by
+from regtest.malleate.inputs import InputKind as Kind
+from regtest.malleate.model import Actor, Malleator, Mining
 
-_OP_PUSHDATA2: Final = b"\x4d"
+R, M, C, OWNER, NOBODY = Actor.RELAY, Actor.MINER, Actor.COSIGNER, Actor.OWNER, Actor.NOBODY
+LEGACY, NESTED, BECH32, BECH32M = (("legacy",),), (("p2sh-segwit",),), (("bech32",),), (("bech32m",),)
+BELOW_DERSIG, BELOW_SEGWIT = Mining.BELOW_DERSIG, Mining.BELOW_SEGWIT
 
-HIGH_S: Final = "Non-canonical signature: S value is unnecessarily high"
-LONG_PUSH: Final = "Data push larger than necessary"
-NOT_DER: Final = "Non-canonical DER signature"
-
-
-def flip_s(target: SignedInput, _keys: Keys) -> Unlocking:
-    """S becomes order - S, which verifies as well. It needs no key and nothing but the signature (BIP62, rule 5)."""
-    if not target.signature.has_low_s:
-        raise Unfit("its S is high already")
-    return target.with_signature(target.signature.with_s_negated())
-
-
-def push_by_pushdata2(target: SignedInput, _keys: Keys) -> Unlocking:
-    """Signature and public key pushed with a length of two bytes: the form seen in the wild in February 2014."""
-    pushes = [_OP_PUSHDATA2 + len(item).to_bytes(2, "little") + item for item in target.pushed]
-    unlocking = Unlocking(b"".join(pushes), ())
-    if unlocking == target.unlocking:
-        raise Unfit("it is pushed by PUSHDATA2 already")
-    return unlocking
-
-
-def pad_r(target: SignedInput, _keys: Keys) -> Unlocking:
-    """A zero byte in front of R, as the signer of Mt.Gox put it. Blocks have refused it since BIP66."""
-    if target.signature.is_padded:
-        raise Unfit("its signature is padded already")
-    return target.with_signature(target.signature.with_r_padded())
-
-
-def strip_padding(target: SignedInput, _keys: Keys) -> Unlocking:
-    """The reverse: a padded original, which no node relays, becomes one that all do. This is what thieves did."""
-    if not target.signature.is_padded:
-        raise Unfit("its signature is not padded")
-    return target.with_signature(target.signature.without_padding())
-
-
-def sign_with_another_nonce(target: SignedInput, keys: Keys) -> Unlocking:
-    """The owner signs the same message again: another R and S. Two signers that differ in their nonces do it too."""
-    return target.with_signature(sign_again(target, keys))
-
-
+# Laid out by hand, so that it can be read row by row.
+# fmt: off
 _TABLE: Final = (
-    Malleator(
-        id="T01",
-        form="P2PKH: S flipped to the upper half",
-        actor=Actor.MINER,
-        changes_txid=True,
-        consensus=None,
-        policy=HIGH_S,
-        mining=Mining.BLOCK,
-        kind=InputKind.P2PKH,
-        rewrite=flip_s,
-    ),
-    Malleator(
-        id="T02b",
-        form="P2PKH: signature and key pushed by PUSHDATA2, the wild form of 2014",
-        actor=Actor.MINER,
-        changes_txid=True,
-        consensus=None,
-        policy=LONG_PUSH,
-        mining=Mining.BLOCK,
-        kind=InputKind.P2PKH,
-        rewrite=push_by_pushdata2,
-    ),
-    Malleator(
-        id="T03a",
-        form="P2PKH: R padded with a zero byte, the form Mt.Gox signed",
-        actor=Actor.NOBODY,
-        changes_txid=True,
-        consensus=NOT_DER,
-        policy=NOT_DER,
-        mining=Mining.BELOW_DERSIG,
-        kind=InputKind.P2PKH,
-        rewrite=pad_r,
-    ),
-    Malleator(
-        id="T03R",
-        form="P2PKH: a padded original made minimal, what was done to Mt.Gox",
-        actor=Actor.RELAY,
-        changes_txid=True,
-        consensus=None,
-        policy=None,
-        mining=Mining.SEND,
-        kind=InputKind.P2PKH,
-        rewrite=strip_padding,
-    ),
-    Malleator(
-        id="T09",
-        form="P2PKH: signed again with another nonce",
-        actor=Actor.OWNER,
-        changes_txid=True,
-        consensus=None,
-        policy=None,
-        mining=Mining.SEND,
-        kind=InputKind.P2PKH,
-        rewrite=sign_with_another_nonce,
-    ),
-    Malleator(
-        id="T11",
-        form="P2PKH beside P2WPKH: S flipped on the legacy input, so segwit does not help",
-        actor=Actor.MINER,
-        changes_txid=True,
-        consensus=None,
-        policy=HIGH_S,
-        mining=Mining.BLOCK,
-        kind=InputKind.P2PKH,
-        rewrite=flip_s,
-        beside=InputKind.P2WPKH,
-    ),
-    Malleator(
-        id="W01",
-        form="P2WPKH: S flipped to the upper half",
-        actor=Actor.MINER,
-        changes_txid=False,
-        consensus=None,
-        policy=HIGH_S,
-        mining=Mining.BLOCK,
-        kind=InputKind.P2WPKH,
-        rewrite=flip_s,
-    ),
-    Malleator(
-        id="W04",
-        form="P2WPKH: signed again with another nonce",
-        actor=Actor.OWNER,
-        changes_txid=False,
-        consensus=None,
-        policy=None,
-        mining=Mining.SEND,
-        kind=InputKind.P2WPKH,
-        rewrite=sign_with_another_nonce,
-    ),
+    Malleator("T01", M, Kind.P2PKH, "S flipped to the upper half", by.HIGH_S,
+        "order - S verifies as well as S, whatever the signer meant; relay has asked for the lower one since 2015.",
+        spellings.flip_s, policy=reasons.HIGH_S, wallets=LEGACY),
+    Malleator("T01m", M, Kind.P2SH, "S of one of a multisig's signatures flipped", by.HIGH_S,
+        "One of several signatures is enough: each stands in the scriptSig, and the txid covers that.",
+        spellings.flip_s, policy=reasons.HIGH_S),
+    Malleator("T01p", M, Kind.P2PK, "S flipped to the upper half", by.HIGH_S,
+        "The same as T01 where the output shows its key.",
+        spellings.flip_s, policy=reasons.HIGH_S),
+    Malleator("T02a", M, Kind.P2PKH, "signature pushed by PUSHDATA1", by.LONG_PUSH,
+        "A length byte of its own, where the opcode could have been the length.",
+        pushes.push_signature_by_pushdata1, policy=reasons.LONG_PUSH, wallets=LEGACY),
+    Malleator("T02b", M, Kind.P2PKH, "signature and key pushed by PUSHDATA2, the wild form of 2014", by.LONG_PUSH,
+        "A length of two bytes before each item: most of the mutants that were counted in February 2014 looked so.",
+        pushes.push_all_by_pushdata2, policy=reasons.LONG_PUSH, wallets=LEGACY),
+    Malleator("T02c", M, Kind.P2PKH, "signature pushed by PUSHDATA4", by.LONG_PUSH,
+        "A length of four bytes, three of them zero.",
+        pushes.push_signature_by_pushdata4, policy=reasons.LONG_PUSH, wallets=LEGACY),
+    Malleator("T02m", M, Kind.P2SH, "redeem script pushed by PUSHDATA2", by.LONG_PUSH,
+        "The script that the output has the hash of is an item like any other, and may be pushed like any other.",
+        pushes.push_script_by_pushdata2, policy=reasons.LONG_PUSH),
+    Malleator("T02p", M, Kind.P2PK, "signature pushed by PUSHDATA2", by.LONG_PUSH,
+        "The same as T02b with one item.",
+        pushes.push_all_by_pushdata2, policy=reasons.LONG_PUSH),
+    Malleator("T03a", NOBODY, Kind.P2PKH, "R padded with a zero byte, the form Mt.Gox signed", by.NON_DER,
+        "OpenSSL read numbers with needless zeros; what Mt.Gox signed so, newer nodes no longer relayed.",
+        spellings.pad_r, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG, wallets=LEGACY),
+    Malleator("T03b", NOBODY, Kind.P2PKH, "S padded with a zero byte", by.NON_DER,
+        "The same as T03a on the other number.",
+        spellings.pad_s, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG, wallets=LEGACY),
+    Malleator("T03c", NOBODY, Kind.P2PKH, "length in BER's long form", by.NON_DER,
+        "BER lets a length follow in a byte of its own; DER, of which there is one per signature, does not.",
+        spellings.lengthen_length, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG,
+        wallets=LEGACY),
+    Malleator("T03d", NOBODY, Kind.P2PKH, "a byte between S and the hash type", by.NON_DER,
+        "The lengths inside do not count it, and the old reader stopped where they end.",
+        spellings.add_trailing_byte, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG,
+        wallets=LEGACY),
+    Malleator("T03e", NOBODY, Kind.P2PKH, "R negative, for want of its zero byte", by.NON_DER,
+        "A number whose high bit is set is negative in DER; the old reader dropped the sign.",
+        spellings.make_r_negative, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG,
+        wallets=LEGACY, signer="does not grind for a short R"),
+    Malleator("T03R", R, Kind.P2PKH, "a padded original made minimal, what was done to Mt.Gox", by.UNPADDING,
+        ("T03a turned round: no node relays the original, all relay the mutant, so whoever gets hold of the original"
+         " wins."),
+        spellings.strip_padding, wallets=LEGACY, signer="pads R or S", original_policy=reasons.NOT_DER),
+    Malleator("T04a", M, Kind.P2PKH, "OP_NOP behind the pushes", by.NON_PUSH,
+        "The scriptSig is a script of its own; an operation that does nothing leaves the same stack.",
+        pushes.append_nop, policy=reasons.NOT_PUSH_ONLY, wallets=LEGACY),
+    Malleator("T04b", M, Kind.P2PKH, "OP_0 OP_DROP behind the pushes", by.NON_PUSH,
+        "Something is pushed and thrown away again.",
+        pushes.append_push_and_drop, policy=reasons.NOT_PUSH_ONLY, wallets=LEGACY),
+    Malleator("T04m", NOBODY, Kind.P2SH, "OP_NOP before the pushes", by.NON_PUSH_P2SH,
+        "P2SH came with the rule that its scriptSig does nothing but push.",
+        pushes.prepend_nop, policy=reasons.NOT_PUSH_ONLY, consensus=reasons.NOT_PUSH_ONLY_P2SH),
+    Malleator("T05a", M, Kind.P2PKH, "an empty push in front", by.UNUSED_ITEM,
+        "It stays at the bottom of the stack; blocks look at the topmost item alone.",
+        pushes.prepend_empty_push, policy=reasons.UNCLEAN, wallets=LEGACY),
+    Malleator("T05b", M, Kind.P2PKH, "data pushed in front", by.UNUSED_ITEM,
+        "The same with any bytes that one cares to leave.",
+        pushes.prepend_data_push, policy=reasons.UNCLEAN, wallets=LEGACY),
+    Malleator("T05m", M, Kind.P2SH, "a push in front of a multisig's arguments", by.UNUSED_ITEM,
+        "CHECKMULTISIG takes what it needs and leaves what is below.",
+        pushes.prepend_one, policy=reasons.UNCLEAN),
+    Malleator("T05p", M, Kind.P2PK, "a push in front", by.UNUSED_ITEM,
+        "The same as T05a where the signature is the only item.",
+        pushes.prepend_one, policy=reasons.UNCLEAN),
+    Malleator("T06a", M, Kind.P2SH, "a number zero-padded", by.PADDED_NUMBER,
+        "A script that reckons with its argument reads 0100 as one.",
+        arguments.zero_pad_number, policy=reasons.NUMBER, knots=reasons.KNOTS_NUMBER),
+    Malleator("T06b", M, Kind.P2SH, "a small number pushed as data", by.LONG_PUSH,
+        "01 01 pushes what OP_1 pushes.",
+        pushes.push_number_as_data, policy=reasons.LONG_PUSH),
+    Malleator("T06c", R, Kind.P2SH, "OP_IF is told two instead of one", by.MINIMAL_IF_LEGACY,
+        ("Whatever is not zero is true, and in legacy scripts not even relay minds which: the txid of every such"
+         " spend is anybody's."),
+        arguments.say_two_for_true),
+    Malleator("T07", NOBODY, Kind.P2SH, "a multisig's dummy is not empty", by.DUMMY,
+        "CHECKMULTISIG takes one item too many and never looks at it.",
+        arguments.fill_dummy, policy=reasons.DUMMY, consensus=reasons.DUMMY, below=BELOW_SEGWIT),
+    Malleator("T07b", R, Kind.P2SH, "an item that the script drops", by.IGNORED_ITEM,
+        "Nothing ever looks at what OP_DROP throws away, so anybody may push something else.",
+        arguments.change_dropped_item),
+    Malleator("T08a", R, Kind.P2PKH, "SIGHASH_NONE: the outputs rewritten", by.SIGHASH,
+        "The signature leaves all outputs open: no twin, a theft.",
+        rebuild=whole.take_all_outputs, changes_outputs=True),
+    Malleator("T08b", R, Kind.P2PKH, "SIGHASH_SINGLE: another output rewritten", by.SIGHASH,
+        "The signature fixes the output in its own place and leaves the others to whoever comes by.",
+        rebuild=whole.take_unsigned_outputs, changes_outputs=True),
+    Malleator("T08c", R, Kind.P2PKH, "ALL with ANYONECANPAY: an input added", by.SIGHASH,
+        "A stranger adds a coin of his own; it pays more, so it replaces the original in every mempool.",
+        rebuild=whole.add_input, changes_inputs=True, needs_coin=True),
+    Malleator("T08d", R, Kind.P2PKH, "SIGHASH_SINGLE without its output: the hash type relabelled", by.SIGHASH,
+        ("With no output across from it the signature is of the number one, with ANYONECANPAY as well as without:"
+         " the hash type byte is free."),
+        spellings.relabel_single),
+    Malleator("T09", OWNER, Kind.P2PKH, "signed again with another nonce", by.RESIGNED,
+        "Every nonce makes another signature of the same message, and none looks wrong.",
+        owners.sign_with_another_nonce, wallets=LEGACY),
+    Malleator("T09K", OWNER, Kind.P2PKH, "signed again by a second worker with other ways", by.RESIGNED,
+        "T09 by accident: deterministic signers agree until one of them grinds for a short R from elsewhere.",
+        owners.sign_by_another_worker, wallets=LEGACY),
+    Malleator("T10", OWNER, Kind.P2PKH, "the fee bumped", by.RESIGNED,
+        ("A replacement spends the same coins and pays the same customers, but for what goes to the miner; no twin,"
+         " and the same trap for who asks for the first txid."),
+        rebuild=whole.bump_fee, changes_outputs=True, wallets=LEGACY),
+    Malleator("T11", M, Kind.P2PKH, "beside P2WPKH: S flipped on the legacy input, so segwit does not help",
+        by.HIGH_S,
+        "A txid covers every scriptSig: one legacy coin makes a segwit payment as malleable as itself.",
+        spellings.flip_s, policy=reasons.HIGH_S, beside=Kind.P2WPKH, wallets=(("legacy", "bech32"),)),
+    Malleator("T12", C, Kind.P2SH, "another of a multisig's co-signers signs", by.RESIGNED,
+        "Whoever was not needed puts his signature in the place of one that was.",
+        owners.sign_in_anothers_place),
+    Malleator("T12b", C, Kind.P2SH, "a multisig's co-signer signs his half again", by.RESIGNED,
+        "Each of them alone can rename the transaction, and nodes relay it.",
+        owners.sign_own_half_again),
+    Malleator("T13", R, Kind.P2SH, "a multisig with a repeated key: signatures swapped", by.SIGNATURE_ORDER,
+        "Two signatures of one key fit both of its places.",
+        spellings.swap_signatures),
+    Malleator("T14", M, Kind.P2SH, "junk in the place of a signature that has to fail", by.NULLFAIL,
+        "A script that asks for a failed check is content with any signature of nothing.",
+        spellings.fill_failing_signature, policy=reasons.NULLFAIL),
+    Malleator("T16", R, Kind.P2PKH, "SIGHASH_SINGLE beside an input without a signature: its sequence changed",
+        by.SIGHASH,
+        ("Signatures of hash type NONE or SINGLE leave out the sequences of other inputs; each still signs its own,"
+         " so it takes an input that nothing is signed for."),
+        rebuild=whole.change_free_sequence, changes_inputs=True),
+    Malleator("T17", R, Kind.P2SH, "a spend without a signature: the outputs rewritten", by.NO_SIGNATURE,
+        "Who shows a preimage and signs nothing has paid whoever reads it first.",
+        rebuild=whole.take_unguarded_outputs, changes_outputs=True),
+    Malleator("T20", NOBODY, Kind.P2WPKH, "a push in the scriptSig", by.EMPTY_SCRIPT_SIG,
+        "The one way in which a segwit input could still change its txid, so segwit closed it.",
+        pushes.fill_script_sig, policy=reasons.SCRIPT_SIG_NOT_EMPTY, consensus=reasons.SCRIPT_SIG_NOT_EMPTY,
+        wallets=BECH32),
+    Malleator("T21", R, Kind.P2WPKH, "SIGHASH_NONE: the outputs rewritten", by.SIGHASH,
+        "T08a on a segwit coin: no signature protects what it does not cover.",
+        rebuild=whole.take_all_outputs, changes_outputs=True),
+    Malleator("T22", R, Kind.P2WPKH, "ALL with ANYONECANPAY: an input added", by.SIGHASH,
+        "T08c on a segwit coin: a stranger changes the txid of a payment that needs no legacy coin.",
+        rebuild=whole.add_input, changes_inputs=True, needs_coin=True),
+    Malleator("T23", NOBODY, Kind.P2SH_P2WPKH, "the program pushed by PUSHDATA1", by.LONG_PUSH_NESTED,
+        "Segwit asks for the exact push of the program, so that the scriptSig has one form.",
+        pushes.push_program_by_pushdata1, policy=reasons.LONG_PUSH, consensus=reasons.NOT_ONLY_PROGRAM,
+        wallets=NESTED),
+    Malleator("T24", NOBODY, Kind.P2SH_P2WPKH, "a push before the program", by.PROGRAM_PUSH,
+        "The same rule: nothing beside the program.",
+        pushes.prepend_one, policy=reasons.NOT_ONLY_PROGRAM, consensus=reasons.NOT_ONLY_PROGRAM, wallets=NESTED),
+    Malleator("W01", M, Kind.P2WPKH, "S flipped to the upper half", by.HIGH_S,
+        "T01 in a witness: the payment keeps its txid, and blocks hold other bytes than were stored.",
+        spellings.flip_s, policy=reasons.HIGH_S, wallets=BECH32),
+    Malleator("W01s", M, Kind.P2SH_P2WPKH, "S flipped to the upper half", by.HIGH_S,
+        "The same within P2SH, whose scriptSig stays.",
+        spellings.flip_s, policy=reasons.HIGH_S, wallets=NESTED),
+    Malleator("W02", NOBODY, Kind.P2WPKH, "an item more in the witness", by.WITNESS_FORM,
+        "A key's hash is spent by two items and no third.",
+        pushes.prepend_witness_item, policy=reasons.WRONG_PROGRAM, consensus=reasons.WRONG_PROGRAM, wallets=BECH32),
+    Malleator("W03", NOBODY, Kind.P2WPKH, "the witness stripped", by.WITNESS_FORM,
+        "What a node from before segwit would pass on: the same txid, and worth nothing.",
+        pushes.strip_witness, policy=reasons.WRONG_PROGRAM, consensus=reasons.WRONG_PROGRAM, wallets=BECH32),
+    Malleator("W04", OWNER, Kind.P2WPKH, "signed again with another nonce", by.RESIGNED,
+        "T09 in a witness: the txid stays, the bytes do not.",
+        owners.sign_with_another_nonce, wallets=BECH32),
+    Malleator("W05", C, Kind.P2WSH, "another of a multisig's co-signers signs", by.RESIGNED,
+        "T12 in a witness.",
+        owners.sign_in_anothers_place),
+    Malleator("W05b", C, Kind.P2WSH, "a multisig's co-signer signs his half again", by.RESIGNED,
+        "T12b in a witness.",
+        owners.sign_own_half_again),
+    Malleator("W05s", C, Kind.P2SH_P2WSH, "another of a multisig's co-signers signs", by.RESIGNED,
+        "The same within P2SH: of the redeem script nothing but its hash is in the scriptSig.",
+        owners.sign_in_anothers_place),
+    Malleator("W06", M, Kind.P2WSH, "S of one of a multisig's signatures flipped", by.HIGH_S,
+        "T01m in a witness.",
+        spellings.flip_s, policy=reasons.HIGH_S),
+    Malleator("W07", NOBODY, Kind.P2WSH, "an item more below a multisig's arguments", by.UNUSED_WITNESS,
+        "Segwit scripts must leave one item and nothing else; for them the rule binds blocks too.",
+        pushes.prepend_witness_item, policy=reasons.UNCLEAN, consensus=reasons.UNCLEAN),
+    Malleator("W08", NOBODY, Kind.P2WSH, "a multisig's dummy is not empty", by.DUMMY,
+        "T07 in a witness, where no height is left at which it could be mined.",
+        arguments.fill_dummy, policy=reasons.DUMMY, consensus=reasons.DUMMY),
+    Malleator("W09", M, Kind.P2WSH, "OP_IF is told two instead of one", by.MINIMAL_IF,
+        "Relay asks for exactly one in segwit scripts; blocks do not.",
+        arguments.say_two_for_true, policy=reasons.MINIMAL_IF),
+    Malleator("W10", R, Kind.P2WSH, "an item that the script drops", by.IGNORED_ITEM,
+        "T07b in a witness: nodes relay it, but none replaces one twin by the other, for both have one txid.",
+        arguments.change_dropped_item),
+    Malleator("W11", M, Kind.P2WSH, "a number zero-padded", by.PADDED_NUMBER,
+        "T06a in a witness.",
+        arguments.zero_pad_number, policy=reasons.NUMBER, knots=reasons.KNOTS_NUMBER),
+    Malleator("W12", R, Kind.P2WSH, "a multisig with a repeated key: signatures swapped", by.SIGNATURE_ORDER,
+        "T13 in a witness.",
+        spellings.swap_signatures),
+    Malleator("W12b", M, Kind.P2WSH, "junk in the place of a signature that has to fail", by.NULLFAIL,
+        "T14 in a witness.",
+        spellings.fill_failing_signature, policy=reasons.NULLFAIL),
+    Malleator("W13", OWNER, Kind.P2TR, "key path signed again with other randomness", by.RESIGNED,
+        "Schnorr signers mix randomness into their nonce; groups of signers cannot even agree on one.",
+        owners.sign_key_path_again, wallets=BECH32M),
+    Malleator("W14", OWNER, Kind.P2TR, "a leaf spent instead of the key", by.RESIGNED,
+        "Whoever holds the internal key and a leaf's can spend either way.",
+        owners.spend_by_leaf),
+    Malleator("W15", NOBODY, Kind.P2TR, "an annex added to a key path spend", by.ANNEX_SIGNED,
+        "The signature says whether there is an annex, so a third party's breaks it.",
+        pushes.add_annex_to_key_path, policy=reasons.NONSTANDARD_WITNESS, knots=reasons.KNOTS_ANNEX,
+        consensus=reasons.SCHNORR, wallets=BECH32M),
+    Malleator("W15b", OWNER, Kind.P2TR, "key path signed again with an annex", by.ANNEX_FREE,
+        "Valid, for the owner signed it; it takes a miner, for relay keeps the annex for later use.",
+        owners.sign_key_path_with_annex, policy=reasons.NONSTANDARD_WITNESS, knots=reasons.KNOTS_ANNEX,
+        wallets=BECH32M),
+    Malleator("W16", M, Kind.P2TR, "an annex added to a leaf without a signature", by.ANNEX_FREE,
+        "Nothing is signed, so nothing commits to the annex.",
+        pushes.add_annex_to_free_leaf, policy=reasons.NONSTANDARD_WITNESS, knots=reasons.KNOTS_ANNEX),
+    Malleator("W17", NOBODY, Kind.P2TR, "a leaf's OP_IF is told two instead of one", by.MINIMAL_IF_TAPSCRIPT,
+        "In tapscript the rule of W09 binds blocks too.",
+        arguments.say_two_for_true, policy=reasons.MINIMAL_IF_TAPSCRIPT, consensus=reasons.MINIMAL_IF_TAPSCRIPT,
+        original_knots=reasons.MINIMAL_IF_TAPSCRIPT),
+    Malleator("W18", NOBODY, Kind.P2TR, "hash type DEFAULT written out", by.DEFAULT_SPELLING,
+        "64 bytes mean DEFAULT; a 65th byte must say something else.",
+        spellings.name_default, policy=reasons.SCHNORR_HASHTYPE, consensus=reasons.SCHNORR_HASHTYPE,
+        wallets=BECH32M),
+    Malleator("W18b", NOBODY, Kind.P2TR, "hash type ALL behind a signature of DEFAULT", by.DEFAULT_SPELLING,
+        "Both commit to everything, but each signs its own hash type.",
+        spellings.call_default_all, policy=reasons.SCHNORR, consensus=reasons.SCHNORR, wallets=BECH32M),
+    Malleator("W18c", NOBODY, Kind.P2TR, "an item more below a leaf's arguments", by.UNUSED_TAPSCRIPT,
+        "As W07.",
+        pushes.prepend_script_path_item, policy=reasons.UNCLEAN, consensus=reasons.UNCLEAN),
+    Malleator("W18d", NOBODY, Kind.P2TR, "S of a Schnorr signature negated", by.SCHNORR_S,
+        "Schnorr's equation has one solution per nonce: what T01 does to ECDSA cannot be done.",
+        spellings.negate_schnorr_s, policy=reasons.SCHNORR, consensus=reasons.SCHNORR, wallets=BECH32M),
+    Malleator("W19", R, Kind.P2TR, "a leaf that stands twice in its tree, proved at the other place", by.TWO_LEAVES,
+        "Both paths prove it; from the deeper of the two anybody can work out the other.",
+        leaves.swap_control_block),
+    Malleator("W20", NOBODY, Kind.P2PKH, "a witness stuffed into a legacy input", by.STUFFED,
+        "Only witness programs may bring a witness.",
+        pushes.stuff_witness, policy=reasons.NONSTANDARD_WITNESS, knots=reasons.KNOTS_NO_WITNESS,
+        consensus=reasons.UNEXPECTED_WITNESS, wallets=LEGACY),
+    Malleator("W21", M, Kind.P2A, "a witness stuffed into an anchor's input", by.STUFFED_ANCHOR,
+        "An anchor is a witness program that asks for nothing, so blocks take anything.",
+        pushes.stuff_witness, policy=reasons.NONSTANDARD_WITNESS, knots=reasons.KNOTS_ANCHOR),
 )
+# fmt: on
 
 MALLEATORS: Final[Mapping[str, Malleator]] = MappingProxyType({malleator.id: malleator for malleator in _TABLE})
-"""Every class that can be carried out, by its id. All keep the normalised id, the outputs and the outpoints."""
-
-
-def describe_malleators() -> str:
-    """The table for people: one line per class."""
-    lines = [("id", "actor", "changes", "relay policy", "consensus", "form")]
-    for malleator in MALLEATORS.values():
-        changed = "txid, wtxid" if malleator.changes_txid else "wtxid"
-        verdicts = (malleator.policy or "accepts", malleator.consensus or "accepts")
-        lines.append((malleator.id, malleator.actor, changed, *verdicts, malleator.form))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+"""Every class that can be carried out, by its id."""

@@ -14,6 +14,7 @@ ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_
 
 _SEQUENCE, _INTEGER = 0x30, 0x02
 _HIGH_BIT = 0x80
+_SHORT_R_BYTES: Final = 32
 
 
 class NotASignature(ValueError):
@@ -39,6 +40,11 @@ class DerSignature:
         return self.s_value <= ORDER // 2
 
     @property
+    def has_short_r(self) -> bool:
+        """Whether R takes no more than 32 bytes, which Bitcoin Core's signer grinds for."""
+        return len(self.r) <= _SHORT_R_BYTES
+
+    @property
     def is_padded(self) -> bool:
         """Whether R or S carries zero bytes that a positive number does not need."""
         return self.r != minimal_integer(int.from_bytes(self.r)) or self.s != minimal_integer(self.s_value)
@@ -50,6 +56,10 @@ class DerSignature:
     def with_r_padded(self) -> DerSignature:
         """One needless zero byte in front of R: the bug of Mt.Gox's signer."""
         return replace(self, r=b"\x00" + self.r)
+
+    def with_s_padded(self) -> DerSignature:
+        """The same in front of S."""
+        return replace(self, s=b"\x00" + self.s)
 
     def without_padding(self) -> DerSignature:
         """Both numbers as short as BIP66 demands."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
-from bitcoin.core import CTransaction
-from bitcoin.core.script import CScript, CScriptInvalidError
-
-from regtest.malleate.der import DerSignature, NotASignature, parse_signature
-from regtest.malleate.transaction import Unlocking, parse_transaction, unlockings_of, with_unlockings
+from regtest.malleate.inputs import InputKind, Prevout, SignedInput, Unfit
+from regtest.malleate.literature import Source
+from regtest.malleate.pushes import InputRewrite
+from regtest.malleate.signing import Keys
+from regtest.malleate.transaction import parse_transaction, unlockings_of, with_unlockings
+from regtest.malleate.whole import SOME_COIN, Case, OwnCoin, Rebuild
 
 
 class Actor(StrEnum):
@@ -32,24 +32,14 @@ class Actor(StrEnum):
 class Mining(StrEnum):
     """How a mutant gets into a block on regtest, and what its node must be started with."""
 
-    SEND = "sendrawtransaction; prioritisetransaction first, if the original is in that mempool"
+    SEND = (
+        "sendrawtransaction; if the original is in that mempool: prioritisetransaction first, or, where both have one"
+        " txid, another node"
+    )
     BLOCK = "generateblock, which bypasses relay policy"
     BELOW_DERSIG = "generateblock below height N, on a node started with -testactivationheight=dersig@N"
-
-
-class InputKind(StrEnum):
-    """Kinds of outputs whose spending a malleator can read."""
-
-    P2PKH = "P2PKH"
-    P2WPKH = "P2WPKH"
-
-
-_HASH_BYTES: Final = 20
-_SHAPES: Final = (
-    # what stands before and after the hash of the public key
-    (InputKind.P2PKH, b"\x76\xa9\x14", b"\x88\xac"),
-    (InputKind.P2WPKH, b"\x00\x14", b""),
-)
+    BELOW_SEGWIT = "generateblock below height N, on a node started with -testactivationheight=segwit@N"
+    NEVER = "no block can hold it"
 
 
 class CannotMalleate(Exception):
@@ -60,142 +50,147 @@ class CannotMalleate(Exception):
         super().__init__(f"{class_id}: {why}")
 
 
-class Unfit(Exception):
-    """One input gives the malleator nothing to work with. Becomes `CannotMalleate` if no other input does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prevout:
-    """The output that an input spends: its scriptPubKey and its amount."""
-
-    script: bytes
-    sats: int
-
-    @property
-    def kind(self) -> InputKind | None:
-        """Which kind of output it is; None if it is one whose spending we cannot read."""
-        for kind, before, after in _SHAPES:
-            middle = self.script.removeprefix(before).removesuffix(after)
-            if len(middle) == _HASH_BYTES and before + middle + after == self.script:
-                return kind
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class SignedInput:
-    """One input with what it spends, as a malleator sees it. Reading an odd one raises `Unfit`."""
-
-    tx: CTransaction
-    index: int
-    prevout: Prevout
-    unlocking: Unlocking
-
-    @property
-    def pushed(self) -> tuple[bytes, bytes]:
-        """The two items that spend a single-key output, signature and public key, wherever they are."""
-        items: list[object] = list(self.unlocking.witness)
-        if self.prevout.kind is InputKind.P2PKH:
-            try:
-                items = list(CScript(self.unlocking.script_sig))
-            except CScriptInvalidError as error:
-                raise Unfit(f"its scriptSig cannot be read: {error}") from error
-        match items:
-            case [bytes(signature), bytes(public_key)]:
-                return signature, public_key
-        raise Unfit(f"{len(items)} items where a signature and a public key are expected")
-
-    @property
-    def signature(self) -> DerSignature:
-        """Its signature, taken apart."""
-        try:
-            return parse_signature(self.pushed[0])
-        except NotASignature as error:
-            raise Unfit(str(error)) from error
-
-    @property
-    def public_key(self) -> bytes:
-        """Its public key, as serialised."""
-        return self.pushed[1]
-
-    def with_signature(self, signature: DerSignature) -> Unlocking:
-        """The same unlocking with another signature, pushed in the ordinary way."""
-        if self.prevout.kind is InputKind.P2WPKH:
-            return Unlocking(self.unlocking.script_sig, (signature.encode(), self.public_key))
-        return Unlocking(bytes(CScript([signature.encode(), self.public_key])), ())
-
-
-Keys = Sequence[bytes]
-"""Secrets of 32 bytes each, of the actor's own keys; none for all who are not owners."""
-Rewrite = Callable[[SignedInput, Keys], Unlocking]
-"""Another unlocking for the same input. Raises `Unfit`."""
+Wallets = tuple[tuple[str, ...], ...]
+"""Alternatives of coins, in Bitcoin Core's address types. Each alternative is what one transaction must spend together:
+(("legacy",), ("bech32",)) is either of two kinds, (("legacy", "bech32"),) is both beside each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Malleator:
-    """One class of malleation.
+    """One class of malleation: an entry of the table in `regtest.malleate.classes`.
 
-    `consensus` and `policy` are the reasons that a node gives in parentheses when it refuses the mutant in a block, or
-    in its mempool; None where it does not. Prefixes of these reasons vary with versions, the text in them does not.
+    `consensus` and `policy` are the reasons that a node gives when it refuses the mutant in a block, or in its mempool,
+    alone or in parentheses; None where it does not refuse. Prefixes of these reasons vary with versions, the text in
+    them does not. `policy` is in Bitcoin Core's words, `knots` in those of Bitcoin Knots 29.4.3 where they differ.
     """
 
     id: str
-    form: str
+    """T: the txid changes. W: only the wtxid does."""
     actor: Actor
-    changes_txid: bool
-    consensus: str | None
-    policy: str | None
-    mining: Mining
     kind: InputKind
-    rewrite: Rewrite
+    deed: str
+    source: Source
+    how: str
+    """What is done and why it works, for people."""
+    rewrite: InputRewrite | None = None
+    """Makes another unlocking for one input; it is tried on every input of this kind."""
+    rebuild: Rebuild | None = None
+    """Makes another transaction, for the classes that change more than what an input brings."""
+    policy: str | None = None
+    knots: str | None = None
+    consensus: str | None = None
+    below: Mining | None = None
+    """How it is mined where its rule is not active yet, for rules that regtest can put off."""
     beside: InputKind | None = None
     """The transaction must also spend an output of this kind: what makes it a mixed one."""
-    changes_wtxid: bool = True
-    changes_ntxid: bool = False
-    """Whether the mutant is no longer a twin: other outputs, outpoints or sequences (sighash tricks, bumps)."""
+    changes_outputs: bool = False
+    changes_inputs: bool = False
+    """Whether it spends other outpoints besides, or with other sequences."""
+    needs_coin: bool = False
+    """Whether the actor must add a coin of his own."""
+    wallets: Wallets = ()
+    """The coins of a hot wallet, signed ALL or DEFAULT, that it can be done to; none if it takes other coins."""
+    signer: str | None = None
+    """What the signer must be like, where Bitcoin Core's is not."""
+    original_policy: str | None = None
+    """Why policy refuses what the mutant is made of, where it does; in Bitcoin Core's words and Knots's."""
+    original_knots: str | None = None
+
+    @property
+    def form(self) -> str:
+        """Kind and deed in one line."""
+        return f"{self.kind}: {self.deed}"
+
+    @property
+    def changes_txid(self) -> bool:
+        """Whether the mutant goes by another txid: what the catalogue's letters stand for."""
+        return self.id.startswith("T")
+
+    @property
+    def changes_wtxid(self) -> bool:
+        """Every mutant is other bytes."""
+        return True
+
+    @property
+    def changes_ntxid(self) -> bool:
+        """Whether the mutant is no longer a twin: other outputs, outpoints or sequences (sighash tricks, bumps)."""
+        return self.changes_outputs or self.changes_inputs
+
+    @property
+    def is_relayable(self) -> bool:
+        """Whether nodes relay the mutant today."""
+        return self.policy is None
+
+    @property
+    def is_minable(self) -> bool:
+        """Whether a block may hold the mutant today."""
+        return self.consensus is None
+
+    @property
+    def mining(self) -> Mining:
+        """How to get it mined on regtest."""
+        if self.is_minable:
+            return Mining.SEND if self.is_relayable else Mining.BLOCK
+        return self.below or Mining.NEVER
 
     @property
     def needs_key(self) -> bool:
-        """Whether only a holder of the key can do it."""
-        return self.actor is Actor.OWNER
+        """Whether only a holder of a key can do it."""
+        return self.actor in {Actor.OWNER, Actor.COSIGNER}
+
+    def policy_of(self, *, knots: bool) -> str | None:
+        """Why this flavour of node does not relay the mutant."""
+        return self.knots if knots and self.knots else self.policy
+
+    def original_policy_of(self, *, knots: bool) -> str | None:
+        """Why this flavour of node does not relay the original."""
+        return self.original_knots if knots and self.original_knots else self.original_policy
 
     def applies_to(self, raw: bytes, prevouts: Sequence[Prevout]) -> bool:
-        """Whether the transaction has an input that this can be done to, by someone who holds the keys it takes."""
+        """Whether the transaction has an input that this can be done to, by someone who has what it takes."""
         try:
-            targets = self._targets(raw, prevouts)
+            case = self._case(raw, prevouts, (), SOME_COIN if self.needs_coin else None)
+            if not self.needs_key:
+                self._mutant_of(case)
         except CannotMalleate:
             return False
-        if self.needs_key:
-            return True
-        for target in targets:
-            try:
-                self.rewrite(target, ())
-            except Unfit:
-                continue
-            return True
-        return False
+        return True
 
-    def malleate(self, raw: bytes, prevouts: Sequence[Prevout], keys: Keys = ()) -> bytes:
-        """The mutant's bytes: every input that it can be done to is rewritten. Raises `CannotMalleate`."""
-        targets = self._targets(raw, prevouts)
-        unlockings = unlockings_of(targets[0].tx)
-        reasons: list[str] = []
-        for target in targets:
+    def malleate(self, raw: bytes, prevouts: Sequence[Prevout], keys: Keys = (), own: OwnCoin | None = None) -> bytes:
+        """The mutant's bytes: every input that it can be done to is rewritten. Raises `CannotMalleate`.
+
+        `keys` are secrets of 32 bytes of the actor's own, for owners and co-signers; `own` is a coin of his, for the
+        classes that add one, and where he wants to be paid.
+        """
+        return self._mutant_of(self._case(raw, prevouts, tuple(keys), own))
+
+    def _mutant_of(self, case: Case) -> bytes:
+        if self.rebuild is not None:
             try:
-                unlockings[target.index] = self.rewrite(target, keys)
+                return self.rebuild(case)
+            except Unfit as unfit:
+                raise CannotMalleate(self.id, str(unfit)) from unfit
+        if self.rewrite is None:
+            raise TypeError(f"{self.id} neither rewrites an input nor rebuilds a transaction")
+        unlockings = case.unlockings
+        reasons: list[str] = []
+        for target in case.targets:
+            try:
+                unlockings[target.index] = self.rewrite(target, case.keys)
             except Unfit as unfit:
                 reasons.append(f"input {target.index}: {unfit}")
-        if len(reasons) == len(targets):
+        if len(reasons) == len(case.targets):
             raise CannotMalleate(self.id, "; ".join(reasons))
-        return with_unlockings(targets[0].tx, unlockings)
+        return with_unlockings(case.tx, unlockings)
 
-    def _targets(self, raw: bytes, prevouts: Sequence[Prevout]) -> list[SignedInput]:
+    def _case(self, raw: bytes, prevouts: Sequence[Prevout], keys: Keys, own: OwnCoin | None) -> Case:
         tx = parse_transaction(raw)
         if len(prevouts) != len(tx.vin):
             raise CannotMalleate(self.id, f"{len(prevouts)} prevouts were given for {len(tx.vin)} inputs")
         if self.beside and all(prevout.kind is not self.beside for prevout in prevouts):
             raise CannotMalleate(self.id, f"the transaction spends no {self.beside} output")
-        together = enumerate(zip(prevouts, unlockings_of(tx), strict=True))
-        found = [SignedInput(tx, index, p, u) for index, (p, u) in together if p.kind is self.kind]
-        if not found:
+        inputs = tuple(SignedInput(tx, n, tuple(prevouts), u) for n, u in enumerate(unlockings_of(tx)))
+        targets = tuple(i for i in inputs if i.kind is self.kind)
+        if not targets:
             raise CannotMalleate(self.id, f"the transaction spends no {self.kind} output")
-        return found
+        return Case(inputs, targets, keys, own)

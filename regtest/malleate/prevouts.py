@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bitcoin.core import CTransaction
 
-from regtest.malleate.model import Prevout
+from regtest.malleate.inputs import Prevout
 from regtest.malleate.transaction import parse_transaction
 from regtest.rpc import Json, Rpc, RpcError, sats_of
 

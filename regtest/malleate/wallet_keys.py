@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from embit.descriptor import Descriptor
 
-from regtest.malleate.model import Prevout
+from regtest.malleate.inputs import InputKind, Prevout
 from regtest.rpc import Json, Rpc
+
+_KINDS: Final = frozenset({InputKind.P2PKH, InputKind.P2SH, InputKind.P2WPKH, InputKind.P2TR})
+"""What the descriptors of Bitcoin Core's wallet make, one for each of its address types."""
 
 
 class KeyNotInWallet(LookupError):
@@ -15,11 +19,13 @@ class KeyNotInWallet(LookupError):
 
 
 def fetch_wallet_keys(wallet: Rpc, prevouts: Sequence[Prevout]) -> list[bytes]:
-    """The secrets, 32 bytes each, that sign for the single-key prevouts; the wallet must be an unlocked descriptor one.
+    """The secrets, 32 bytes each, that sign for these prevouts; the wallet must be an unlocked descriptor one.
+
+    Of P2TR it is the internal key's, without the tweak. Outputs of other kinds than a wallet's own are passed over.
 
     Raises `KeyNotInWallet` if one of them is not the wallet's.
     """
-    wanted = {prevout.script for prevout in prevouts if prevout.kind is not None}
+    wanted = {prevout.script for prevout in prevouts if prevout.kind in _KINDS}
     found: dict[bytes, bytes] = {}
     for entry in wallet.listdescriptors(True)["descriptors"]:  # noqa: FBT003 - the node's parameter, "private"
         found.update(_keys_of_descriptor(entry, wanted))
@@ -30,7 +36,7 @@ def fetch_wallet_keys(wallet: Rpc, prevouts: Sequence[Prevout]) -> list[bytes]:
 
 def _keys_of_descriptor(entry: Json, wanted: set[bytes]) -> dict[bytes, bytes]:
     text = str(entry["desc"])
-    if not text.startswith(("pkh(", "wpkh(")):
+    if not text.startswith(("pkh(", "wpkh(", "sh(wpkh(", "tr(")):
         return {}
     descriptor = Descriptor.from_string(text)
     first, last = entry.get("range", (0, 0))

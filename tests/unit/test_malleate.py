@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from regtest.malleate import MALLEATORS, Actor, CannotMalleate, Malleator, Prevout, describe_malleators, ids_of
 from regtest.malleate.der import ORDER, DerSignature, NotASignature, minimal_integer, parse_signature
-from regtest.malleate.model import InputKind
+from regtest.malleate.inputs import InputKind
 from regtest.malleate.transaction import parse_transaction, unlockings_of
 
 CLASSES = {
@@ -24,7 +24,7 @@ CLASSES = {
     for case in json.loads((Path(__file__).parent / "data" / "malleability-classes.json").read_text(encoding="ascii"))
 }
 SAME_FORM = ("T01", "T02b", "T03a", "T11", "W01")
-KEYLESS = [malleator for malleator in MALLEATORS.values() if not malleator.needs_key]
+KEYLESS = [malleator for malleator in MALLEATORS.values() if not malleator.needs_key and not malleator.needs_coin]
 INPUT_SATS = 10_000_000
 """What every input of the recorded transactions spends."""
 SECRET = bytes(range(1, 33))

@@ -1,0 +1,77 @@
+"""Every class of malleation, done to a spend of its own coin, and what a real node says: in its mempool, in a block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from bitcoin.core import COutPoint
+
+from regtest.bitcoind import Bitcoind
+from regtest.malleate import MALLEATORS, Malleator, Mining, Prevout
+from regtest.network import Network
+from regtest.rpc import RpcError
+from regtest.specimens import COIN_SATS, Recipe, Specimen, make_specimens, outputs_of, recipe_of, sign_all
+from tests.functional.node_verdicts import check_block, check_ids, check_mined, check_relay
+
+BELOW = [m for m in MALLEATORS.values() if m.mining in {Mining.BELOW_DERSIG, Mining.BELOW_SEGWIT}]
+ACTIVATION_HEIGHT = 150
+
+
+def marked(malleator: Malleator) -> object:
+    return pytest.param(malleator, marks=pytest.mark.covers(malleator.id), id=malleator.id)
+
+
+@pytest.fixture(scope="module")
+def specimens(module_network: Network) -> dict[str, Specimen]:
+    """One payment for every class, not sent; the coins of all come from one block."""
+    return make_specimens(MALLEATORS, module_network)
+
+
+@pytest.mark.parametrize("malleator", [marked(m) for m in MALLEATORS.values()])
+def test_a_node_judges_a_mutant_as_its_class_declares(
+    module_network: Network, specimens: dict[str, Specimen], malleator: Malleator
+) -> None:
+    """Relay policy first, with neither transaction in the mempool; then a block with nothing but the mutant."""
+    rpc, knots = module_network.rpc, module_network.node.program.is_knots
+    specimen = specimens[malleator.id]
+    mutant = specimen.mutant()
+    assert malleator.applies_to(specimen.raw, specimen.prevouts)
+    check_ids(specimen.raw, mutant, malleator)
+    check_relay(rpc, specimen.raw, malleator.original_policy_of(knots=knots))
+    check_relay(rpc, mutant, malleator.policy_of(knots=knots))
+    check_block(module_network, specimen.raw, mutant, malleator)
+
+
+def coinbase_of(node: Bitcoind, script: bytes) -> COutPoint:
+    """A block reward of this script: below the activation of segwit no wallet coin of the harness can be spent."""
+    [block] = node.rpc.generatetodescriptor(1, f"raw({script.hex()})")
+    coinbase = node.rpc.getblock(block, 2)["tx"][0]["txid"]
+    return COutPoint(bytes.fromhex(coinbase)[::-1], 0)
+
+
+@pytest.mark.covers("T03a", "T03b", "T03c", "T03d", "T03e", "T07")
+def test_what_blocks_forbid_today_they_took_below_the_height_of_its_rule(make_node: Callable[..., Bitcoind]) -> None:
+    """At that height they refuse it; relay refuses it all the time, as nodes have done since 0.8."""
+    heights = [f"-testactivationheight={rule}@{ACTIVATION_HEIGHT}" for rule in ("dersig", "segwit")]
+    node = make_node(*heights)
+    rpc = node.rpc
+    ripe = "raw(51)"
+
+    def mined(malleator: Malleator, recipe: Recipe) -> Specimen:
+        [coin] = recipe.coins
+        raw = sign_all([coin], [coinbase_of(node, coin.script)], outputs_of(recipe))
+        return Specimen(malleator.id, raw, (Prevout(coin.script, COIN_SATS),), (), None)
+
+    early, late = ([mined(m, recipe_of(m.id)) for m in BELOW] for _ in range(2))
+    rpc.generatetodescriptor(100, ripe)
+    assert {s.class_id for s in early} == {m.id for m in BELOW} == {"T03a", "T03b", "T03c", "T03d", "T03e", "T07"}
+    for specimen in early:
+        mutant = specimen.mutant()
+        check_relay(rpc, mutant, specimen.malleator.policy)
+        check_mined(rpc, mutant, rpc.generateblock(ripe, [mutant.hex()])["hash"])
+    rpc.generatetodescriptor(ACTIVATION_HEIGHT - 1 - rpc.getblockcount(), ripe)
+    for specimen in late:
+        with pytest.raises(RpcError, match=re.escape(f"({specimen.malleator.consensus})")):
+            rpc.generateblock(ripe, [specimen.mutant().hex()])
