@@ -16,10 +16,10 @@ import pytest
 
 from tests.fuzz.oracles import check_transaction
 from tests.fuzz.reference import Ids, ids_of, read_transaction
-from tests.vectors.script_text import parse_script
+from tests.vectors.script_text import parse_script, pushed
 from tests.vectors.spends import plan_of, unsigned_of
 from withdrawals.core import tx
-from withdrawals.core.lint import lint, sighash_all_everywhere
+from withdrawals.core.lint import Code, lint, sighash_all_everywhere
 from withdrawals.core.model import TxOut
 from withdrawals.core.types import OutPoint, Sats, ScriptKind, ScriptPubKey, Txid
 from withdrawals.signing.verify import verify_signatures
@@ -153,17 +153,17 @@ class Spend:
         return tx.script_kind_of(self.coins[self.at].script)
 
     @property
-    def is_well_formed(self) -> bool:
-        """Whether the lint has nothing against this input, nor against the whole."""
+    def flaws(self) -> set[Code]:
+        """What the lint has against this input, or against the whole."""
         findings = lint(self.raw, plan_of(unsigned_of(self.raw), self.coins))
-        return not {self.at, None} & {finding.vin for finding in findings}
+        return {finding.code for finding in findings if finding.vin in {self.at, None}}
 
     @property
     def is_fit(self) -> bool:
         """Whether neither the lint nor the verifier has anything against this input."""
         plan = plan_of(unsigned_of(self.raw), self.coins)
         problems = {problem.split(":")[0] for problem in verify_signatures(self.raw, plan.inputs)}
-        return self.is_well_formed and f"input {self.at}" not in problems
+        return not self.flaws and f"input {self.at}" not in problems
 
 
 def spends_of(rows: list[dict[str, Any]]) -> Iterator[Spend]:
@@ -211,19 +211,34 @@ def test_a_key_path_of_type_default_is_fit_and_so_are_the_older_kinds(spends: li
 
 def test_a_key_path_of_type_all_is_well_formed_but_not_ours(spends: list[Spend]) -> None:
     """Where lint and verifier differ: ALL commits to as much as DEFAULT, but no signer of ours writes that byte."""
-    of_type_all = [
-        spend
-        for spend in spends
-        if spend.succeeds and "TAPROOT" in spend.flags and _sizes(spend) == [65] and _witness(spend)[0][-1] == 1
-    ]
+    valid = [spend for spend in spends if spend.succeeds and "TAPROOT" in spend.flags and _sizes(spend) == [65]]
+    of_type_all = [spend for spend in valid if _typed_signature(spend)[-1] == 1]
     assert len(of_type_all) == 8
-    assert all(spend.is_well_formed and not spend.is_fit for spend in of_type_all)
+    assert all(not spend.flaws and not spend.is_fit for spend in of_type_all)
+
+
+@pytest.mark.covers("I8")
+def test_a_valid_signature_that_fixes_less_than_everything_is_called_that(spends: list[Spend]) -> None:
+    """NONE, SINGLE, ANYONECANPAY, in every kind of ours: valid to Core, refused by the lint for their hash type."""
+    all_, less = Counter[str](), Counter[str]()
+    for spend in spends:
+        if spend.succeeds and (signature := _typed_signature(spend)):
+            (all_ if signature[-1] == 1 else less)[str(spend.kind)] += 1
+            assert (Code.SIGHASH_NOT_ALL in spend.flaws) is (signature[-1] != 1), spend.note
+    assert all_ == {"p2pkh": 4, "p2sh": 2, "p2wpkh": 6, "p2tr": 8}
+    assert less == {"p2pkh": 20, "p2sh": 10, "p2wpkh": 79, "p2tr": 64}
+
+
+def _typed_signature(spend: Spend) -> bytes:
+    """The signature, with the byte of its hash type, of an input of a kind of ours; empty for any other."""
+    part = tx.parts_of(spend.raw).inputs[spend.at]
+    if spend.kind is ScriptKind.P2PKH:
+        return pushed(part.script_sig)[0]
+    nested = spend.kind is ScriptKind.P2SH and tx.script_kind_of(pushed(part.script_sig)[-1]) is ScriptKind.P2WPKH
+    return part.witness[0] if nested or spend.kind is ScriptKind.P2WPKH or _sizes(spend) == [65] else b""
 
 
 def _sizes(spend: Spend) -> list[int]:
     """The sizes of what a P2TR input brings; empty for any other."""
-    return [len(item) for item in _witness(spend)] if spend.kind is ScriptKind.P2TR else []
-
-
-def _witness(spend: Spend) -> tuple[bytes, ...]:
-    return tx.parts_of(spend.raw).inputs[spend.at].witness
+    witness = tx.parts_of(spend.raw).inputs[spend.at].witness
+    return [len(item) for item in witness] if spend.kind is ScriptKind.P2TR else []
