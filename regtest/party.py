@@ -15,6 +15,7 @@ from regtest.processor import (
     DelaysSigner,
     HoldsKeys,
     KeepsBackups,
+    LeavesOut,
     LosesQueue,
     Processor,
     RunsTwice,
@@ -79,6 +80,10 @@ class Party:
     def bump(self, request_id: str) -> bool:
         """Raise the fee of a payment that is under way."""
         return self._offered(Bumps).bump(request_id)
+
+    def leave_out(self, request_id: str) -> bool:
+        """Replace the payment that he is in by one to the others."""
+        return self._offered(LeavesOut).leave_out(request_id)
 
     def delay_signer(self) -> None:
         """From now on its signer answers nobody."""

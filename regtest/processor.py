@@ -121,6 +121,14 @@ class Bumps(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """One of several that a payment under way pays together can be left out of it: nodes refuse it for his sake."""
+
+    def leave_out(self, request_id: str) -> bool:
+        """Send a replacement that pays the others; he is paid apart, when that can do no harm. False: refused."""
+
+
+@runtime_checkable
 class DelaysSigner(Protocol):
     """Its signer can be made to answer late: what it was asked before is answered after much else has happened."""
 
@@ -176,6 +184,7 @@ OFFERS: dict[type, str] = {
     KeepsBackups: "back_up, restore, recover",
     AsksOperators: "explain",
     Bumps: "bump",
+    LeavesOut: "leave_out",
     DelaysSigner: "delay_signer, release_signer",
     Crashes: "kill",
     RunsTwice: "tick_twice",

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from regtest.malleate.der import parse_signature
 from regtest.processor import Signing
-from withdrawals.bootstrap import Parts
+from withdrawals.bootstrap import Parts, Wrap
 from withdrawals.config import Config
 from withdrawals.core.model import PlannedInput
 from withdrawals.errors import ConfigError
@@ -67,15 +67,15 @@ class _Blind:
         return ()
 
 
-def parts_for(config: Config, signing: Signing) -> Parts:
-    """The parts of a processor that signs like this."""
+def parts_for(config: Config, signing: Signing, wrap: Wrap | None = None) -> Parts:
+    """The parts of a processor that signs like this; `wrap` stands around its ports."""
     match signing:
         case Signing.SOUND:
-            return Parts(config)
+            return Parts(config, wrap)
         case Signing.PADDED:
-            return PaddingParts(config)
+            return PaddingParts(config, wrap)
         case Signing.PADDED_UNCHECKED:
-            return UncheckedParts(config)
+            return UncheckedParts(config, wrap)
 
 
 @contextlib.contextmanager

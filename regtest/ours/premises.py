@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from regtest.bitcoind import Bitcoind
+from regtest.ours.late_signer import FLAG
 from regtest.process import private_directory
 from regtest.processor import Signing
 from regtest.proxy import RpcProxy
@@ -53,6 +54,11 @@ class Premises:
     def keys(self) -> Path:
         """The key file; the journal lies beside it."""
         return self.directory / "keys.txt"
+
+    @property
+    def late_signer(self) -> Path:
+        """While this file is there, nobody hears what the signer answers."""
+        return self.directory / FLAG
 
 
 def make_premises(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from regtest.ours.premises import Premises
-from regtest.process import Child
+from regtest.process import Child, ChildFailed
 from regtest.processor import Signing
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
@@ -32,21 +32,51 @@ class WorkerProcesses:
 
     def __init__(self) -> None:
         self._children: list[Child] = []
+        self._premises: Premises | None = None
+        self._are_two = False
 
     def start(self, premises: Premises) -> None:
         """Spawn them all; they find what waits for them."""
-        for role, command in _commands(premises).items():
-            child = Child(f"withdrawals-{role}", premises.directory / f"{role}.txt")
-            child.spawn(command)
-            self._children.append(child)
+        self._premises = premises
+        self._spawn(_commands(premises))
 
     def stop(self) -> None:
         """End them in order."""
-        children, self._children = self._children, []
+        children, self._children, self._are_two = self._children, [], False
         for child in children:
             child.ask_to_end()
         for child in children:
             child.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL to each of them."""
+        children, self._children, self._are_two = self._children, [], False
+        for child in children:
+            child.kill9()
+
+    def round_twice(self, parts: Parts) -> None:
+        """A second process for each role from now on, if there is none yet; then a round."""
+        if self._premises is not None and not self._are_two:
+            self._spawn({f"second-{role}": command for role, command in _commands(self._premises).items()})
+            self._are_two = True
+        self.round(parts)
+
+    def use_late_signer(self) -> None:
+        """The signing process ends, and another takes its place."""
+        if self._premises is None:
+            raise RuntimeError("its workers were not started")
+        [signer] = [child for child in self._children if child.name == "withdrawals-signer"]
+        signer.terminate()
+        self._children.remove(signer)
+        self._spawn({"signer": _own_signer(self._premises)})
+
+    def _spawn(self, commands: Mapping[str, Sequence[str]]) -> None:
+        if self._premises is None:
+            raise RuntimeError("its workers were not started")
+        for role, command in commands.items():
+            child = Child(f"withdrawals-{role}", self._premises.directory / f"{role}.txt")
+            child.spawn(command)
+            self._children.append(child)
 
     def round(self, parts: Parts) -> None:
         """Wait until they have nothing left to do. Raises `ChildFailed`, `WaitTimeout`."""
@@ -60,6 +90,8 @@ class WorkerProcesses:
         )
 
     def _is_over(self, parts: Parts, sent_before: Mapping[Wtxid, int | None], began: int) -> bool:
+        if not self._children:
+            raise ChildFailed("withdrawals", "was killed", "")
         for child in self._children:
             child.require_alive()
         node = parts.chain.fetch_tip().block
@@ -92,10 +124,15 @@ def _commands(premises: Premises) -> Mapping[str, Sequence[str]]:
     ours = [sys.executable, "-m", "withdrawals", "--config", str(premises.config)]
     signer = [*ours, "work", "--queue", "sign", _END]
     if premises.signing is not Signing.SOUND:
-        signer = [sys.executable, "-m", "regtest.ours.sign_worker", str(premises.config), premises.signing]
+        signer = _own_signer(premises)
     return {
         "worker": [*ours, "work", _END],
         "signer": signer,
         "follower": [*ours, "follow", _END],
         "sweeper": [*ours, "sweep", _END],
     }
+
+
+def _own_signer(premises: Premises) -> list[str]:
+    """The harness's own signing process."""
+    return [sys.executable, "-m", "regtest.ours.sign_worker", str(premises.config), premises.signing]

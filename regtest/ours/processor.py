@@ -8,10 +8,12 @@ from typing import Final
 
 from regtest.bitcoind import Bitcoind
 from regtest.malleate import Prevout
+from regtest.ours.lost_queue import LostQueue
 from regtest.ours.premises import make_premises
 from regtest.ours.workers import InlineWorkers, Workers
+from regtest.party import NotOffered
 from regtest.process import discard_directory
-from regtest.processor import Signing, SupportAnswer
+from regtest.processor import OFFERS, LosesQueue, Signing, SupportAnswer
 from regtest.proxy import RpcProxy
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
@@ -66,6 +68,7 @@ class OurProcessor:
             signing=signing,
             resend_interval_s=self._workers.resend_interval_s,
         )
+        self._queue = LostQueue(redis_url) if redis_url is not None and self._workers.uses_redis else None
         self._birthday: int | None = None
         self._open()
 
@@ -149,6 +152,54 @@ class OurProcessor:
         states = {r: self.status(r) for r in request_ids} if paid else {}
         wrong = [f"{r} is paid and buried, and the ledger says {s}" for r, s in states.items() if s != FINAL]
         return wrong + self.complaints()
+
+    # ------------------------------------------------------------------------------------------ what it offers beyond
+
+    def bump(self, request_id: str) -> bool:
+        """Raise the fee, and let the workers sign and send the replacement."""
+        return self._replace(request_id)
+
+    def leave_out(self, request_id: str) -> bool:
+        """Replace the payment that he is in by one to everybody else in it; he is paid apart, once that is mined."""
+        return self._replace(request_id, request_id)
+
+    def _replace(self, name: str, *without: str) -> bool:
+        try:
+            self.api.bump(name, reason="as the story has it", without=without)
+        except NotAllowed:
+            return False
+        self.tick()
+        return True
+
+    def delay_signer(self) -> None:
+        """From now on the signer journals and signs, and its answers get lost."""
+        self._workers.use_late_signer()
+        self.premises.late_signer.touch()
+
+    def release_signer(self) -> None:
+        """It is heard again. Asked once more for what it signed meanwhile, it says the same."""
+        self.premises.late_signer.unlink()
+
+    def kill(self) -> None:
+        """SIGKILL to every worker process. Workers in this process lose the ports through which they act instead."""
+        self._workers.kill()
+
+    def tick_twice(self) -> None:
+        """A round with two of every worker."""
+        self._workers.round_twice(self.parts)
+
+    def roll_back_queue(self) -> None:
+        """Remember what rings in Redis, or put that back. Raises `NotOffered` where nobody rings."""
+        self._lost_queue().roll_back()
+
+    def flush_queue(self) -> None:
+        """Forget every ring. Raises `NotOffered` where nobody rings."""
+        self._lost_queue().flush()
+
+    def _lost_queue(self) -> LostQueue:
+        if self._queue is None:
+            raise NotOffered(OFFERS[LosesQueue])
+        return self._queue
 
     # ------------------------------------------------------------------------------------- what only the harness asks
 

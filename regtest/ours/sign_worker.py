@@ -1,4 +1,4 @@
-"""The signing process of a scenario whose signer pads: `python -m regtest.ours.sign_worker CONFIG SIGNING`.
+"""The signing process of a scenario whose signer pads or is late: `python -m regtest.ours.sign_worker CONFIG SIGNING`.
 
 It is `withdrawals work --queue sign` in all but its parts.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from regtest.ours.late_signer import FLAG, late
 from regtest.ours.padding import parts_for, without_lint
 from regtest.processor import Signing
 from withdrawals.config import load_config
@@ -21,7 +22,7 @@ def main(config: str, signing: str) -> None:
     set_up_logs()
     end_with_parent()
     how = Signing(signing)
-    parts = parts_for(load_config(Path(config)), how)
+    parts = parts_for(load_config(Path(config)), how, late(Path(config).with_name(FLAG)))
     try:
         with without_lint(how):
             work(parts, "sign")
