@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 log = logging.getLogger("regtest.process")
@@ -53,14 +53,19 @@ class Child:
         if (status := self._process.poll()) is not None:
             raise ChildFailed(self.name, f"ended by itself with status {status}", self.output_tail())
 
-    def spawn(self, command: Sequence[str]) -> None:
-        """Start the process; its output is appended to `output_path`."""
+    def spawn(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process; its output is appended to `output_path`. `environment` is added to ours."""
         if self.alive:
             raise ChildFailed(self.name, "is already running", "")
         with self.output_path.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal reaches the tests, which then stop their servers in order.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
         _running.add(self)
 
