@@ -79,10 +79,10 @@ def _outcome_cell(row: Result | None, ink: Ink) -> str:
     if row is None:
         return ink.paint("-".ljust(_OUTCOME_WIDTH + _AMOUNT_WIDTH), Style.QUIET)
     words, style = WORDS[row.outcome]
-    return ink.paint(words.ljust(_OUTCOME_WIDTH), style) + f"{_amount(row.paid_sats):<{_AMOUNT_WIDTH}}"
+    return ink.paint(words.ljust(_OUTCOME_WIDTH), style) + f"{short_btc(row.paid_sats):<{_AMOUNT_WIDTH}}"
 
 
-def _amount(sats: int) -> str:
+def short_btc(sats: int) -> str:
     """BTC with as many decimals as it takes, and one at least."""
     whole, _, decimals = btc_of(sats).partition(".")
     return f"{whole}.{decimals.rstrip('0') or '0'}"
