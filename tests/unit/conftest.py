@@ -26,7 +26,7 @@ def core_file() -> Callable[[str], Any]:
                 return load(name)
             except ProvisionError as error:
                 failed.append(error)
-        missing(failed[0])
+        return missing(failed[0])
 
     return read
 
