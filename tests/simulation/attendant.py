@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WHO: Final = "ops"
 WHY: Final = "as docs/operations.md says"
 LOOKS_LIKE: Final = re.compile(r"([0-9a-f]{64}):\d+(?=[^:]* pays just this|, [0-9a-f]{64})")
+PAID_ALREADY: Final = re.compile(r"is paid already,.*accepted: --other (\d+)")
 RECOVERABLE: Final = frozenset({"stale_ledger"})
 FENCE_AGAIN: Final = ("lost a coin to something", "does not spend all it must")
 """Of a fence: `recover --fence` again, with every process stopped."""
@@ -120,9 +121,21 @@ class Attendant:
             processor.release(name, reason=WHY, who=WHO)
 
     def _rule_on(self, processor: Processor, txid: str) -> None:
-        """Every output of a foreign payment: whom it was meant for, or that it pays nobody who waits."""
-        truth, paid = self._world.truth_of(txid), self._world.holdings.outputs_of(txid)
-        other = [vout for vout, ours in enumerate(paid) if vout not in truth and not ours]
-        processor.reconcile(txid, pays=truth, other=other, reason=WHY, who=WHO)
+        """Every output of a foreign payment: whom it was meant for, or that it pays nobody who waits.
+
+        Where whom it was meant for is paid already, the answer says to call it something else.
+        """
+        truth, paid = dict(self._world.truth_of(txid)), self._world.holdings.outputs_of(txid)
+        for _ in range(len(truth) + 1):
+            other = [vout for vout, ours in enumerate(paid) if vout not in truth and not ours]
+            try:
+                processor.reconcile(txid, pays=truth, other=other, reason=WHY, who=WHO)
+            except NotAllowed as refused:
+                too_late = {int(vout) for vout in PAID_ALREADY.findall(str(refused))} & truth.keys()
+                if not too_late:
+                    raise
+                truth = {vout: name for vout, name in truth.items() if vout not in too_late}
+            else:
+                break
         for vout, name in truth.items():
             self._world.oracle.bound(name, txid, vout)
