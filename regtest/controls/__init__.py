@@ -1,0 +1,12 @@
+"""Controls that must lose: withdrawal systems as they are run, honest and careful but for one habit each.
+
+Each writes down before it sends, takes a repeated id for the same withdrawal, never sends while a payment is under way,
+and pays everybody exactly once as long as nobody interferes. Where one of them loses and another processor holds, the
+difference is that habit and nothing else. A story in which no control loses has no teeth.
+"""
+
+from __future__ import annotations
+
+from regtest.controls.core_wallet import core_wallet
+
+__all__ = ["core_wallet"]
