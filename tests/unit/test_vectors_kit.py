@@ -1,4 +1,4 @@
-"""The attack kit signs and hashes as Core and the BIPs do: what it makes of a payment is a transaction that nodes can read.
+"""The attack kit signs and hashes as Core and the BIPs do, whatever the hash type and the tree.
 
 Core's sighash.json and tx_valid.json, BIP143, BIP341.
 """
