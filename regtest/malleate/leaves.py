@@ -17,6 +17,8 @@ def swap_control_block(target: SignedInput, _keys: Keys) -> Unlocking:
     if not target.is_script_path:
         raise Unfit("it is a key path spend")
     control = target.items[-1]
+    if len(control) < CONTROL_BYTES or (len(control) - CONTROL_BYTES) % KEY_BYTES:
+        raise Unfit("its control block cannot be read")
     own = leaf_hash(target.script, control[0] & 0xFE)
     neighbours = [control[at : at + KEY_BYTES] for at in range(CONTROL_BYTES, len(control), KEY_BYTES)]
     node = own

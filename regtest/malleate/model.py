@@ -181,6 +181,8 @@ class Malleator:
                 reasons.append(f"input {target.index}: {unfit}")
         if len(reasons) == len(case.targets):
             raise CannotMalleate(self.id, "; ".join(reasons))
+        if unlockings == case.unlockings:
+            raise CannotMalleate(self.id, "it has that form already")
         return with_unlockings(case.tx, unlockings)
 
     def _case(self, raw: bytes, prevouts: Sequence[Prevout], keys: Keys, own: OwnCoin | None) -> Case:

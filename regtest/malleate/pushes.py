@@ -38,7 +38,7 @@ def pushing_all_by(opcode: int) -> InputRewrite:
 
 def _pushing_first_by(opcode: int) -> InputRewrite:
     return lambda target, _keys: _changed(
-        target, push_by(opcode, target.items[0]) + b"".join(map(push, target.items[1:]))
+        target, b"".join(push(item) if n else push_by(opcode, item) for n, item in enumerate(target.items))
     )
 
 

@@ -62,7 +62,10 @@ def verifies(signature: DerSignature, public_key: bytes, message: bytes) -> bool
     """Whether the key made it, whatever its padding and the half that its S is in."""
     plain = signature.without_padding()
     low = plain if plain.has_low_s else plain.with_s_negated()  # libsecp256k1 verifies nothing else
-    return bool(PublicKey(public_key).verify(low.encode()[:-1], message, hasher=None))
+    try:
+        return bool(PublicKey(public_key).verify(low.encode()[:-1], message, hasher=None))
+    except ValueError:  # no point of the curve, or numbers beyond its order
+        return False
 
 
 def secret_for(public_key: bytes, keys: Keys) -> bytes | None:
