@@ -7,6 +7,7 @@ from typing import Final
 
 from regtest.malleate.classes import MALLEATORS
 from regtest.malleate.model import Actor, Malleator
+from regtest.malleate.serialisation import MISSPELLINGS
 
 _ACTORS: Final = {
     Actor.RELAY: "anyone",
@@ -52,10 +53,11 @@ def catalogue_page() -> str:
         _BEFORE,
         "## At a glance\n\n" + _table(("id", "what is done", "who", "changes", "relay", "blocks", "coins"), _row),
         "## Where it comes from\n\n" + _literature(),
-        "## The txid changes\n\n" + "\n\n".join(_section(m) for m in classes if m.changes_txid),
-        "## Only the wtxid changes\n\n" + "\n\n".join(_section(m) for m in classes if not m.changes_txid),
+        "## The txid changes\n\n" + "\n\n".join(_section(m) for m in classes if m.changes_txid) + "\n",
+        "## Only the wtxid changes\n\n" + "\n\n".join(_section(m) for m in classes if not m.changes_txid) + "\n",
+        "## Nobody reads it\n\n" + _misspellings(),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
 
 
 def _table(head: tuple[str, ...], row: Callable[[Malleator], tuple[str, ...]]) -> str:
@@ -84,6 +86,18 @@ def _literature() -> str:
     for name, classes in found.items():
         ids, source = " ".join(f"`{m.id}`" for m in classes), classes[0].source
         lines.append(f"| {name} | {ids} | {source.relay} | {source.consensus} |")
+    return "\n".join(lines) + "\n"
+
+
+def _misspellings() -> str:
+    """The other serialisations, which are no classes."""
+    lines = [
+        "Other serialisations of a whole transaction are refused while they are being read: -22, decode failed.",
+        "",
+        "| id | what is done | why it is refused |",
+        "| --- | --- | --- |",
+        *(f"| `{entry.id}` | {entry.deed} | {entry.how} |" for entry in MISSPELLINGS.values()),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -10,9 +10,19 @@ from bitcoin.core import COutPoint
 
 from regtest.bitcoind import Bitcoind
 from regtest.malleate import MALLEATORS, Malleator, Mining, Prevout
+from regtest.malleate.serialisation import MISSPELLINGS, Misspelling
 from regtest.network import Network
 from regtest.rpc import RpcError
-from regtest.specimens import COIN_SATS, Recipe, Specimen, make_specimens, outputs_of, recipe_of, sign_all
+from regtest.specimens import (
+    COIN_SATS,
+    Recipe,
+    Specimen,
+    make_specimen,
+    make_specimens,
+    outputs_of,
+    recipe_of,
+    sign_all,
+)
 from tests.functional.node_verdicts import check_block, check_ids, check_mined, check_relay
 
 BELOW = [m for m in MALLEATORS.values() if m.mining in {Mining.BELOW_DERSIG, Mining.BELOW_SEGWIT}]
@@ -75,3 +85,23 @@ def test_what_blocks_forbid_today_they_took_below_the_height_of_its_rule(make_no
     for specimen in late:
         with pytest.raises(RpcError, match=re.escape(f"({specimen.malleator.consensus})")):
             rpc.generateblock(ripe, [specimen.mutant().hex()])
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(e, marks=pytest.mark.covers(e.id), id=e.id) for e in MISSPELLINGS.values()]
+)
+def test_nobody_reads_a_misspelling(module_network: Network, entry: Misspelling) -> None:
+    """Decoding, sending and mining all say that it is no transaction; the bytes it was made of are one."""
+    rpc = module_network.rpc
+    raw = make_specimen("T01", module_network).raw
+    spelt = entry.spell(raw).hex()
+    for call in (
+        lambda: rpc.decoderawtransaction(spelt),
+        lambda: rpc.testmempoolaccept([spelt]),
+        lambda: rpc.sendrawtransaction(spelt),
+        lambda: module_network.mine_exactly([spelt]),
+    ):
+        with pytest.raises(RpcError, match="decode failed") as refused:
+            call()
+        assert refused.value.code == -22
+    check_relay(rpc, raw, None)
