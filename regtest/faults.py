@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import TypeAlias
 
 from regtest.rpc import Json
@@ -77,7 +78,24 @@ class Rewrite:
     change: Callable[[Json], Json]
 
 
-Fault: TypeAlias = DropRequest | DropReply | Delay | Hold | Answer | AnswerError | AnswerHttp | Rewrite
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """The call is at the proxy when `deed` happens, which is told the call; then it goes on to the node."""
+
+    deed: Callable[[Json], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another node gets the call, as behind a load balancer: where it listens on 127.0.0.1, and its credentials."""
+
+    rpc_port: int
+    cookie_path: Path
+
+
+Fault: TypeAlias = (
+    DropRequest | DropReply | Delay | Hold | Answer | AnswerError | AnswerHttp | Rewrite | Meanwhile | Elsewhere
+)
 
 
 def wait_out(fault: Fault | None, *, after: bool) -> None:

@@ -23,7 +23,9 @@ from regtest.faults import (
     AnswerHttp,
     DropReply,
     DropRequest,
+    Elsewhere,
     Fault,
+    Meanwhile,
     Rewrite,
     dump_json,
     parse_json,
@@ -129,12 +131,15 @@ class RpcProxy:
         for fault in faults:
             if isinstance(fault, AnswerHttp):
                 return fault.status, fault.body
-        for fault in faults:
+        for request, fault in zip(requests, faults, strict=True):
+            if isinstance(fault, Meanwhile):
+                fault.deed(request)
             wait_out(fault, after=False)
         if any(isinstance(fault, Answer | AnswerError | Rewrite) for fault in faults):
             reply = self._forge(path, headers, body, requests, faults)
         else:
-            reply = self._forward(path, headers, body)
+            elsewhere = next((fault for fault in faults if isinstance(fault, Elsewhere)), None)
+            reply = self._forward(path, headers, body, elsewhere)
         for fault in faults:
             wait_out(fault, after=True)
         return None if any(isinstance(fault, DropReply) for fault in faults) else reply
@@ -174,9 +179,11 @@ class RpcProxy:
         failed = not batch and "jsonrpc" not in requests[0] and replies[0].get("error") is not None
         return (500 if failed else 200), dump_json(replies if batch else replies[0])
 
-    def _forward(self, path: str, headers: dict[str, str], body: bytes) -> _Reply:
+    def _forward(self, path: str, headers: dict[str, str], body: bytes, elsewhere: Elsewhere | None = None) -> _Reply:
         with self._lock:
             port, credentials_of = self._upstream_port, self._credentials_of
+        if elsewhere is not None:
+            port, credentials_of = elsewhere.rpc_port, elsewhere.cookie_path
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_UPSTREAM_TIMEOUT_S)
         try:
             if credentials_of is not None:

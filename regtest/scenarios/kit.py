@@ -7,10 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 from regtest.scenarios import SCENARIOS
+from regtest.scenarios.forgetting import EXPIRED, MEMPOOL_LOST, NODE_KILLED, STALE_INDEX
 from regtest.scenarios.model import Scenario
 
+NODE_FAILURES: Final[tuple[Scenario, ...]] = (STALE_INDEX, MEMPOOL_LOST, EXPIRED, NODE_KILLED)
+"""What the node and the network around it do."""
+
 _BEYOND_THE_DEMO: Final[tuple[Scenario, ...]] = (
-    # What the node and the network around it do.
+    *NODE_FAILURES,
     # What the field has seen, and what was found by thinking.
 )
 

@@ -65,6 +65,8 @@ class Scenario:
     """Whether a proxy stands between the processor and the node."""
     nodes: int = 1
     """How many nodes the network must have."""
+    restarts_nodes: bool = False
+    """Whether a node goes away in the middle: then nothing else may be talking to it."""
 
     @property
     def expected(self) -> dict[str, Outcome]:

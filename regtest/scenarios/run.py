@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,17 +35,21 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
 
 
 def perform_plays(plays: Sequence[Play], services: Services) -> Iterator[tuple[Play, Performance | Exception]]:
-    """One after another, all with keys, coins and books of their own; the error, of one that could not be brought up."""
+    """One after another, all with keys, coins and books of their own; of one that never came up, the error."""
     with ThreadPoolExecutor(1, "bring-up") as up, ThreadPoolExecutor(1, "closing") as down:
         coming: deque[Future[Cast]] = deque()
         closings: list[Future[None]] = []
         numbers = iter(range(len(plays)))
+        nodes_at_home = threading.Lock()
+        """Held by whoever needs the nodes there, or takes them away."""
+
+        def come_up(number: int) -> Cast:
+            with nodes_at_home:
+                return bring_up(*plays[number], services.network, services.redis_url_for(number))
 
         def call_next() -> None:
             for number in numbers:
-                scenario, contender = plays[number]
-                redis_url = services.redis_url_for(number)
-                coming.append(up.submit(bring_up, scenario, contender, services.network, redis_url))
+                coming.append(up.submit(come_up, number))
                 return
 
         try:
@@ -59,7 +64,8 @@ def perform_plays(plays: Sequence[Play], services: Services) -> Iterator[tuple[P
                     continue
                 call_next()
                 try:
-                    performance = perform(play[0], services.network, cast.party, cast.proxy)
+                    with nodes_at_home if play[0].restarts_nodes else contextlib.nullcontext():
+                        performance = perform(play[0], services.network, cast.party, cast.proxy)
                 except BaseException:
                     cast.close(failed=True)
                     raise

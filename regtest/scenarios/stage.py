@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from regtest.funding import script_of
@@ -22,6 +23,7 @@ from regtest.proxy import RpcProxy
 from regtest.record import Exhibit, Moment, Record, Role, blocks_with
 from regtest.rpc import RpcError, btc_of
 from regtest.scenarios.attacker import Attacker
+from regtest.scenarios.weather import Weather
 from regtest.sightings import Sightings
 
 log = logging.getLogger("regtest.story")
@@ -50,6 +52,8 @@ class Customer:
     address: str
     script_hex: str
     sats: int
+    before: tuple[str, ...] = ()
+    """The ids of his requests that were cancelled before this one: he got his balance back, and asked anew."""
 
 
 @dataclass
@@ -68,7 +72,15 @@ class Stage:
     def __post_init__(self) -> None:
         self.start_height = self.network.height
         self.attacker = Attacker(self.network, self.party)
+        self.weather = Weather(self.network)
         self._seen = Sightings(self.network)
+
+    @property
+    def line(self) -> RpcProxy:
+        """What stands between processor and node, in a story that says so."""
+        if self.proxy is None:
+            raise ValueError("this story needs a proxy in front of the node")
+        return self.proxy
 
     @property
     def customer(self) -> Customer:
@@ -84,7 +96,8 @@ class Stage:
     def signed_for(self, customer: Customer) -> list[bytes]:
         """Everything that was signed for one customer, oldest first: as the processor shows it, or as it was seen."""
         if self.party.shows_transactions:
-            return self.party.signed_transactions(customer.request_id)
+            ids = (*customer.before, customer.request_id)
+            return [raw for request_id in ids for raw in self.party.signed_transactions(request_id)]
         self._seen.look()
         return self._seen.payments_to(customer.script_hex, but={exhibit.wtxid for exhibit in self.exhibits})
 
@@ -121,15 +134,22 @@ class Stage:
         """A customer asks for his money; the processor accepts."""
         address = address or str(self.network.miner.getnewaddress())
         script = script_of(self.network.rpc, address)
-        customer = Customer(f"payout-{len(self.customers) + 1:03d}", address, script, sats)
+        customer = Customer(self._next_id(), address, script, sats)
         self.customers.append(customer)
         self.party.processor.enqueue(customer.request_id, address, sats)
         return customer
 
-    def begin(self, sats: int, *coin_sats: int) -> bytes:
+    def _next_id(self) -> str:
+        return f"payout-{sum(1 + len(c.before) for c in self.customers) + 1:03d}"
+
+    def begin(self, sats: int, *coin_sats: int, address: str | None = None) -> bytes:
         """The usual beginning: coins, a customer, a round of work; what was signed for him."""
         self.fund(*coin_sats)
-        self.owe(sats)
+        return self.begin_work(sats, address)
+
+    def begin_work(self, sats: int, address: str | None = None) -> bytes:
+        """The same, where the coins are there already."""
+        self.owe(sats, address)
         self.tell(OWED, f"{btc_of(sats)} BTC")
         self.work()
         raw = self.signed[-1]
@@ -174,6 +194,25 @@ class Stage:
         again = self.signed_for(customer)[-1]
         others = _outpoints(again).isdisjoint(frozenset().union(*map(_outpoints, before)))
         self.tell(RETRY, f"signs {ids_of(again).txid} from {'other' if others else 'the same'} coins")
+        return True
+
+    def nobodys_address(self) -> str:
+        """An address that no wallet of the node's watches: none sees, keeps or repeats what is paid to it."""
+        return str(self.network.rpc.decodescript(f"0014{secrets.token_hex(20)}")["address"])
+
+    def cancel(self, customer: Customer | None = None, label: str = "the exchange cancels") -> bool:
+        """The exchange wants to give a customer his money back; if it may, he asks for it again under a new id.
+
+        So who is refunded and paid all the same has twice what he is owed, and the chain shows it.
+        """
+        customer = customer or self.customer
+        if not self.party.processor.cancel(customer.request_id):
+            self.tell(label, "refused: it is too late for that")
+            return False
+        anew = replace(customer, request_id=self._next_id(), before=(*customer.before, customer.request_id))
+        self.customers[self.customers.index(customer)] = anew
+        self.tell(label, "accepted: his balance is given back, and he asks again")
+        self.party.processor.enqueue(anew.request_id, anew.address, anew.sats)
         return True
 
     def owner_moves(self, raw: bytes) -> bytes:
@@ -256,8 +295,11 @@ class Stage:
         return sum(p.sats for c in self.customers for p in self.payments_of(c))
 
     def payments_of(self, customer: Customer) -> Sequence[ChainPayment]:
-        """What one customer has on chain."""
-        return payments_to(self.network.rpc, customer.script_hex, self.start_height)
+        """What one customer has on chain. Of several at one address each has one output, and the last has the rest."""
+        found = payments_to(self.network.rpc, customer.script_hex, self.start_height)
+        neighbours = [c for c in self.customers if c.script_hex == customer.script_hex]
+        place = neighbours.index(customer)
+        return found[place:] if customer == neighbours[-1] else found[place : place + 1]
 
 
 def _outpoints(raw: bytes) -> frozenset[tuple[bytes, int]]:
