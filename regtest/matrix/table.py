@@ -1,0 +1,312 @@
+"""A processor at which many cells are played at once: all those that want the same coins and the same signer."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from regtest.funding import miner_address, script_of
+from regtest.malleate import CannotMalleate, ids_of
+from regtest.malleate.wallet_keys import KeyNotInWallet
+from regtest.matrix.plan import Plan, Size, Wanted
+from regtest.matrix.play import Play
+from regtest.matrix.tap import TappedProxy
+from regtest.network import Network
+from regtest.party import NotOffered, Party
+from regtest.processor import CannotPlay, Contender, Signing, Site
+from regtest.replay.cells import Standing
+from regtest.scenarios.attacker import Attacker
+from regtest.scenarios.stage import ASKED, ATTACK, ATTEMPTS_POSSIBLE, OWED, RETRY, SIGNED, Customer
+from regtest.sightings import Sightings
+
+log = logging.getLogger("regtest.story")
+
+COIN_SATS: Final = 15_000_000
+"""The first coin of a payment."""
+_OTHER_COIN_SATS: Final = 10_000_000
+"""Each further coin of a mix."""
+_OWED_SATS: Final = 9_000_000
+"""Together, from one coin: it pays for one attempt and not for two."""
+_MIXED_SATS: Final = 22_000_000
+"""Of a mix of two kinds neither two coins of the lesser kind nor one of the other would do."""
+_LITTLE_SATS: Final = 3_600
+"""Too little for anybody to bump a fee from: so it comes out of the change."""
+_TICKS_MAX: Final = 3
+_BREAKS_OFF: Final = "the story breaks off"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the cells of one table have in common."""
+
+    coins: tuple[str, ...]
+    signing: Signing
+    apart: str | None
+    """The class, where its mutants are no twins: what a processor makes of those must not touch other cells."""
+
+    @classmethod
+    def of(cls, wanted: Wanted) -> Kind:
+        """The table that a cell belongs at."""
+        return cls(wanted.coins, wanted.signing, wanted.class_id if wanted.malleator.changes_ntxid else None)
+
+
+@dataclass
+class Table:
+    """The cells, and the processor once it is up. Whatever it raises ends the cells of this table and no others."""
+
+    network: Network
+    contender: Contender
+    kind: Kind
+    cells: Sequence[Wanted]
+    overtaken: bool = False
+    """Whether somebody sees its transactions before its node does, and sends his mutants first."""
+    plays: list[Play] = field(default_factory=list)
+    party: Party | None = None
+    trouble: str | None = None
+    """What broke off everything here."""
+
+    def __post_init__(self) -> None:
+        self._proxy: TappedProxy | None = None
+        self._eye = Sightings(self.network)
+        self._seen: set[bytes] = set()
+        self.plays = [Play(cell, self._customers_of(cell)) for cell in self.cells]
+
+    @property
+    def live(self) -> list[Play]:
+        """The plays with something to make blocks of."""
+        return [play for play in self.plays if play.is_live]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its processor can be asked for anything."""
+        return self.party is not None and self.trouble is None
+
+    # ------------------------------------------------------------------------------------------------ the beginning
+
+    def bring_up(self) -> None:
+        """Build the processor and start it."""
+        if self.overtaken:
+            self._proxy = TappedProxy(self.network.node)
+            self._proxy.start()
+        label = f"{self.contender.name.partition(':')[0]}-matrix-{os.getpid()}-{next(_numbers)}"
+        site = Site(label, self.network.node, self.kind.coins, self._proxy, None, self.kind.signing)
+        try:
+            party = Party(self.contender.name, self.contender.make(site))
+        except CannotPlay as refusal:
+            for play in self.plays:
+                play.give_up(Standing.NOT_OFFERED, refusal.why)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it was: it fails the cells of this table
+            self._break_off("it cannot be brought up", error)
+            return
+        self.party = party
+        self._attempt("it cannot be brought up", party.processor.start)
+
+    def coins_wanted(self) -> list[list[tuple[str, int]]]:
+        """The outputs that fund it, by the payment that they are meant for: enough for two attempts at every cell."""
+        addresses: list[str] = []
+        if self.party is not None:
+            deposit = self.party.processor.deposit_address
+            self._attempt("it has no address", lambda: addresses.extend(map(deposit, self.kind.coins)))
+        if len(addresses) < len(self.kind.coins):
+            return []
+        sats = [COIN_SATS] + [_OTHER_COIN_SATS] * (len(addresses) - 1)
+        return [list(zip(addresses, sats, strict=True)) for _ in range(ATTEMPTS_POSSIBLE * len(self.plays))]
+
+    def sign_all(self) -> None:
+        """Have every cell's customers paid, one cell after another, and the mutants made of what was signed."""
+        for play in self.plays:
+            if not self.is_up:
+                return
+            self._attempt(_BREAKS_OFF, partial(self._sign, play))
+
+    def _sign(self, play: Play) -> None:
+        height = self.network.height
+        party = self._up
+        play.tell(OWED, f"{sum(c.sats for c in play.customers)} sats to {len(play.customers)}", height)
+        if self._proxy is not None:
+            self._proxy.tap = partial(self._overtake, play)
+        for customer in play.customers:
+            party.processor.enqueue(customer.request_id, customer.address, customer.sats)
+        for _ in range(_TICKS_MAX):
+            self._tick()
+            signed = [raw for c in play.customers for raw in self.signed_for(play, c)[-1:]]
+            if len(signed) == len(play.customers):
+                break
+        if self._proxy is not None:
+            self._proxy.tap = None
+        self._take_down(play, list(dict.fromkeys(signed)), complete=len(signed) == len(play.customers))
+
+    def _take_down(self, play: Play, originals: list[bytes], *, complete: bool) -> None:
+        if play.unplayed is not None:
+            return
+        if not complete:
+            play.reasons.append("it signs nothing for a customer whom it could pay")
+            return
+        if play.wanted.size is Size.MANY and len(originals) > 1:
+            play.give_up(Standing.NOT_OFFERED, "it pays every customer by a transaction of his own")
+            return
+        if self._seen & set(originals):
+            play.give_up(Standing.NOT_OFFERED, "it pays the customers of several cells by one transaction")
+            return
+        self._seen |= set(originals)
+        play.tell(SIGNED, ", ".join(f"txid {ids_of(raw).txid}" for raw in originals), self.network.height)
+        if not self.overtaken:
+            play.originals = originals
+            self.make_mutants(play)
+        elif not play.mutants:
+            play.give_up(Standing.NOT_OFFERED, "what it sends cannot be seen on its way to the node")
+
+    def make_mutants(self, play: Play) -> None:
+        """What the class makes of the originals."""
+        attacker = Attacker(self.network, self._up)
+        try:
+            mutants = [attacker.twin_of(raw, play.wanted.class_id) for raw in play.originals]
+        except CannotMalleate as unfit:
+            play.give_up(Standing.NOT_OURS, unfit.why)
+        except NotOffered as lacking:
+            play.give_up(Standing.NOT_OFFERED, f"the processor does not offer {lacking.what}")
+        except KeyNotInWallet as missing:
+            play.give_up(Standing.NOT_OFFERED, f"the key of what it spends cannot be had: {missing}")
+        else:
+            for original, mutant in zip(play.originals, mutants, strict=True):
+                if not play.pays_all_as(mutant, original):
+                    play.reasons.append("the mutant does not pay the customers what they are owed")
+            play.mutants = mutants
+            play.tell(ATTACK, f"{play.wanted.class_id}: {', '.join(ids_of(raw).txid for raw in mutants)}")
+
+    def _overtake(self, play: Play, raw: bytes) -> None:
+        """Somebody sees it on its way, and is faster."""
+        if raw in play.originals or not play.pays(raw) or play.unplayed is not None:
+            return
+        play.originals.append(raw)
+        try:
+            self.make_mutants(play)
+            for mutant in play.mutants:
+                self.network.rpc.sendrawtransaction(mutant.hex(), 0)
+        except Exception as error:  # noqa: BLE001 - on the proxy's thread: the processor must not suffer for it
+            play.reasons.append(f"the mutant could not come first: {type(error).__name__}: {error}")
+
+    # --------------------------------------------------------------------------------------------------- the middle
+
+    def work(self) -> None:
+        """A round of work."""
+        if self.is_up:
+            self._attempt(_BREAKS_OFF, self._tick)
+
+    def ask_and_complain(self, height: int) -> None:
+        """Every customer says that nothing arrived, whatever has just happened; a sound processor pays nobody."""
+        for play in self.plays:
+            if self.is_up and play.unplayed is None:
+                self._attempt(_BREAKS_OFF, partial(self._complain, play, height))
+
+    def _complain(self, play: Play, height: int) -> None:
+        party = self._up
+        play.tell(ASKED, party.is_it_confirmed(play.customers[0].request_id), height)
+        for customer in play.customers:
+            answer = party.processor.support_retry(customer.request_id)
+            if answer.paid_again:
+                play.reasons.append(f"it paid again when {customer.request_id} complained: {answer.words}")
+            if answer.paid_again or customer is play.customers[0]:
+                play.tell(RETRY, answer.words, height)
+
+    def explain(self, height: int) -> None:
+        """Operators say what the spends were that were not the processor's own, where it asks them."""
+        if self.kind.apart is None:
+            return
+        for play in self.live:
+            for mutant in play.mutants:
+                if self.is_up:
+                    self._attempt(_BREAKS_OFF, partial(self._explain, play, mutant, height))
+
+    def _explain(self, play: Play, mutant: bytes, height: int) -> None:
+        play.tell("an operator is asked", self._up.explain(ids_of(mutant).txid), height)
+
+    # ------------------------------------------------------------------------------------------------------ the end
+
+    def signed_for(self, play: Play, customer: Customer) -> list[bytes]:
+        """All that was signed for a customer, oldest first: as the processor shows it, or as it was seen."""
+        if self._up.shows_transactions:
+            return self._up.signed_transactions(customer.request_id)
+        return self._eye.payments_to(customer.script_hex, but={exhibit.wtxid for exhibit in play.exhibits})
+
+    def all_signed(self, play: Play) -> list[bytes]:
+        """All that was signed for a cell; what is known of it, if the processor cannot be asked any more."""
+        found: list[bytes] = []
+        if self.is_up:
+            self._attempt(
+                "it cannot be asked", lambda: found.extend(r for c in play.customers for r in self.signed_for(play, c))
+            )
+        return list(dict.fromkeys([*play.originals, *found]))
+
+    def has_refused(self, play: Play) -> bool:
+        """Whether it keeps back all that it signed for a cell."""
+        return self.is_up and all(self._up.has_refused(customer.request_id) for customer in play.customers)
+
+    def troubles(self, plays: Sequence[Play], *, paid: bool) -> list[str]:
+        """What is wrong with its books, of these cells or of all."""
+        found: list[str] = []
+        ids = [customer.request_id for play in plays for customer in play.customers]
+        if self.is_up:
+            self._attempt("it cannot be asked", lambda: found.extend(self._up.troubles(ids, paid=paid)))
+        return found
+
+    def close(self, *, failed: bool) -> None:
+        """End the processor, and the proxy."""
+        try:
+            if self.party is not None:
+                self.party.close(failed=failed or self.trouble is not None)
+        finally:
+            if self._proxy is not None:
+                self._proxy.close()
+
+    # ------------------------------------------------------------------------------------------------------ private
+
+    @property
+    def _up(self) -> Party:
+        if self.party is None:
+            raise RuntimeError("the processor of this table is not up")
+        return self.party
+
+    def _tick(self) -> None:
+        self._up.processor.tick()
+        if not self._up.shows_transactions:
+            self._eye.look()
+
+    def _attempt(self, what: str, deed: Callable[[], None]) -> None:
+        try:
+            deed()
+        except Exception as error:  # noqa: BLE001 - whatever it was: it fails the cells of this table
+            self._break_off(what, error)
+
+    def _break_off(self, what: str, error: Exception) -> None:
+        log.error("[%s] %s", self.contender.name, what, exc_info=error)
+        self.trouble = f"{what}: {type(error).__name__}: {error}"
+
+    def _customers_of(self, cell: Wanted) -> tuple[Customer, ...]:
+        count, miner = cell.size.customers, self.network.miner
+        if cell.malleator.changes_outputs:
+            owed = [_LITTLE_SATS + n for n in range(count)]
+        else:
+            together = _OWED_SATS if len(self.kind.coins) == 1 else _MIXED_SATS
+            owed = [together // count + n for n in range(count)]
+        addresses = [miner_address(miner) for _ in owed]
+        return tuple(
+            Customer(f"{cell.class_id}-{cell.size}-{n}", address, script_of(self.network.rpc, address), sats)
+            for n, (address, sats) in enumerate(zip(addresses, owed, strict=True), 1)
+        )
+
+
+def tables_of(network: Network, contender: Contender, cells: Sequence[Wanted], *, overtaken: bool) -> list[Table]:
+    """One table for each kind of cells that are to be played."""
+    by_kind: dict[Kind, list[Wanted]] = {}
+    for cell in cells:
+        if cell.plan in {Plan.PLAY, Plan.TRY_IN_VAIN}:
+            by_kind.setdefault(Kind.of(cell), []).append(cell)
+    return [Table(network, contender, kind, found, overtaken) for kind, found in by_kind.items()]
