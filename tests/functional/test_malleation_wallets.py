@@ -18,12 +18,16 @@ PAID_SATS = 700_000
 CUSTOMERS = 5
 FEE_SATS = 5_000
 COINS_OF_A_TYPE = 2
-CASES = [(m, mix) for m in MALLEATORS.values() for mix in m.wallets]
+EVERY_TYPE = ("legacy", "p2sh-segwit", "bech32", "bech32m")
+OF_WALLETS = [m for m in MALLEATORS.values() if m.wallets]
+CASES = [(m, mix) for m in OF_WALLETS for mix in (*m.wallets, EVERY_TYPE)]
+ODD_SIGNERS = {m.id for m in OF_WALLETS if m.signer}
+"""Classes that take a signer other than the wallet: T03e one that does not grind, T03R one that pads."""
 
 
 @dataclass(frozen=True)
 class Payment:
-    """Two coins of each type of the mix, to five customers, as the wallet signs it; not sent."""
+    """Two coins of each type of the mix, each of a key of its own, to five customers, as the wallet signs it."""
 
     raw: bytes
     prevouts: list[Prevout]
@@ -43,8 +47,9 @@ def pay_from(wallet: Rpc, coins: list[Funding], customers: list[str], change: st
 def payments(module_network: Network) -> dict[tuple[str, tuple[str, ...]], Payment]:
     """One for every class and mix of coins; all coins come from one block."""
     wallet = module_network.node.wallet("hot")
-    types = [kind for _, mix in CASES for kind in mix * COINS_OF_A_TYPE]
-    coins = iter(module_network.fund_many([(wallet.getnewaddress("", kind), COIN_SATS) for kind in types]))
+    addresses = {kind: [wallet.getnewaddress("", kind) for _ in range(COINS_OF_A_TYPE)] for kind in EVERY_TYPE}
+    wanted = [address for _, mix in CASES for kind in mix for address in addresses[kind]]
+    coins = iter(module_network.fund_many([(address, COIN_SATS) for address in wanted]))
     customers, change = [wallet.getnewaddress() for _ in range(CUSTOMERS)], wallet.getrawchangeaddress()
     return {
         (m.id, mix): pay_from(wallet, [next(coins) for _ in mix * COINS_OF_A_TYPE], customers, change)
@@ -72,17 +77,36 @@ def test_a_wallet_s_payment_is_malleated_as_its_class_declares(
     keys = fetch_wallet_keys(module_network.node.wallet("hot"), payment.prevouts) if malleator.needs_key else ()
     if malleator.id == "T03e":
         with pytest.raises(CannotMalleate, match="signers that grind, such as Bitcoin Core, never make another"):
-            malleator.malleate(raw, payment.prevouts, keys)
+            malleator.malleate(raw, payment.prevouts)
         return
     mutant = malleator.malleate(raw, payment.prevouts, keys)
     assert malleator.applies_to(raw, payment.prevouts)
     before, after = (unlockings_of(parse_transaction(each)) for each in (raw, mutant))
     touched = {n for n, (one, other) in enumerate(zip(before, after, strict=True)) if one != other}
-    assert touched == {n for n, prevout in enumerate(payment.prevouts) if is_target(malleator, prevout)}
+    targets = {n for n, prevout in enumerate(payment.prevouts) if is_target(malleator, prevout)}
+    assert touched == (targets if malleator.rewrite else set(range(len(before))))
     check_ids(raw, mutant, malleator)
     check_relay(rpc, raw, malleator.original_policy_of(knots=knots))
     check_relay(rpc, mutant, malleator.policy_of(knots=knots))
     check_block(module_network, raw, mutant, malleator)
+
+
+@pytest.mark.parametrize("mix", [(kind,) for kind in EVERY_TYPE] + [EVERY_TYPE], ids="+".join)
+def test_no_class_does_anything_to_coins_that_it_does_not_name(
+    module_network: Network, payments: dict[tuple[str, tuple[str, ...]], Payment], mix: tuple[str, ...]
+) -> None:
+    """Even with the wallet's keys: what a class says of hot wallets is all that can be done to them."""
+    payment = next(p for (_, of), p in payments.items() if of == mix)
+    keys = fetch_wallet_keys(module_network.node.wallet("hot"), payment.prevouts)
+    done = set()
+    for malleator in MALLEATORS.values():
+        try:
+            malleator.malleate(payment.raw, payment.prevouts, keys)
+        except CannotMalleate:
+            continue
+        done.add(malleator.id)
+    named = {m.id for m in OF_WALLETS if any(set(of) <= set(mix) for of in m.wallets)}
+    assert done == named - ODD_SIGNERS
 
 
 def is_target(malleator: Malleator, prevout: Prevout) -> bool:
