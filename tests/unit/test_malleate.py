@@ -1,11 +1,7 @@
-"""Malleators against transactions that were mutated, sent and mined on real nodes before."""
+"""What malleators ask for and what they say when they cannot, and signatures taken apart."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import embit.hashes
 import pytest
 from coincurve import PrivateKey
 from embit.script import Script, Witness
@@ -18,37 +14,23 @@ from regtest.malleate import MALLEATORS, Actor, CannotMalleate, Malleator, Prevo
 from regtest.malleate.der import ORDER, DerSignature, NotASignature, minimal_integer, parse_signature
 from regtest.malleate.inputs import InputKind
 from regtest.malleate.transaction import parse_transaction, unlockings_of
+from tests.unit.malleation_vectors import INPUT_SATS, hash160
+from tests.unit.malleation_vectors import VECTORS as CLASSES
+from tests.unit.malleation_vectors import p2pkh as p2pkh_script
+from tests.unit.malleation_vectors import prevouts_of as recorded_prevouts_of
 
-CLASSES = {
-    case["id"]: case
-    for case in json.loads((Path(__file__).parent / "data" / "malleability-classes.json").read_text(encoding="ascii"))
-}
-SAME_FORM = ("T01", "T02b", "T03a", "T11", "W01")
 KEYLESS = [malleator for malleator in MALLEATORS.values() if not malleator.needs_key and not malleator.needs_coin]
-INPUT_SATS = 10_000_000
-"""What every input of the recorded transactions spends."""
 SECRET = bytes(range(1, 33))
 
 numbers = st.integers(1, ORDER - 1)
 
 
-def prevouts_of(raw: bytes) -> list[Prevout]:
-    """The single-key outputs that a recorded transaction must have spent, from the public keys that it shows."""
-    prevouts = []
-    for unlocking in unlockings_of(parse_transaction(raw)):
-        if unlocking.witness:
-            prevouts.append(Prevout(b"\x00\x14" + hash160(unlocking.witness[-1]), INPUT_SATS))
-        else:
-            prevouts.append(p2pkh(unlocking.script_sig[-33:]))
-    return prevouts
-
-
-def hash160(data: bytes) -> bytes:
-    return bytes(embit.hashes.hash160(data))
-
-
 def p2pkh(public_key: bytes) -> Prevout:
-    return Prevout(b"\x76\xa9\x14" + hash160(public_key) + b"\x88\xac", INPUT_SATS)
+    return Prevout(p2pkh_script(public_key), INPUT_SATS)
+
+
+def prevouts_of(raw: bytes) -> list[Prevout]:
+    return recorded_prevouts_of(raw, InputKind.P2PKH)
 
 
 def signed_by_us(kind: InputKind) -> tuple[bytes, list[Prevout]]:
@@ -66,43 +48,6 @@ def signed_by_us(kind: InputKind) -> tuple[bytes, list[Prevout]]:
         signature = key.sign(tx.sighash_segwit(0, code, INPUT_SATS), hasher=None) + b"\x01"
         tx.vin[0].witness = Witness([signature, public_key])
     return bytes(tx.serialize()), [prevout]
-
-
-@pytest.mark.parametrize("class_id", SAME_FORM)
-def test_a_malleator_makes_exactly_the_bytes_that_a_node_judged(class_id: str) -> None:
-    """The recorded mutant comes out of the recorded original, byte for byte."""
-    original = bytes.fromhex(CLASSES[class_id]["canon_hex"])
-    mutant = MALLEATORS[class_id].malleate(original, prevouts_of(original))
-    assert mutant.hex() == CLASSES[class_id]["mut_hex"]
-
-
-@pytest.mark.parametrize("malleator", [MALLEATORS[i] for i in (*SAME_FORM, "T09", "W04")], ids=lambda m: m.id)
-def test_a_class_declares_what_the_nodes_recorded(malleator: Malleator) -> None:
-    """Ids, consensus and relay policy in the table are those of the recorded run."""
-    case = CLASSES[malleator.id]
-    assert malleator.changes_txid == case["txid_changes"]
-    assert malleator.changes_wtxid == case["wtxid_changes"]
-    assert malleator.changes_ntxid == (not case["ntxid_same"])
-    assert (malleator.policy is None) == (case["mutant_policy"] == "accepted")
-    assert malleator.policy is None or f"({malleator.policy})" in case["mutant_policy"]
-    assert (malleator.consensus is None) == (case["mutant_in_block"] == "mined")
-
-
-@pytest.mark.parametrize("class_id", SAME_FORM)
-def test_a_mutant_changes_the_ids_that_its_class_declares(class_id: str) -> None:
-    """Computed here, of the bytes made here."""
-    malleator = MALLEATORS[class_id]
-    original = bytes.fromhex(CLASSES[class_id]["canon_hex"])
-    before, after = ids_of(original), ids_of(malleator.malleate(original, prevouts_of(original)))
-    assert (before.txid != after.txid) == malleator.changes_txid
-    assert (before.wtxid != after.wtxid) == malleator.changes_wtxid
-    assert (before.ntxid != after.ntxid) == malleator.changes_ntxid
-
-
-def test_unpadding_undoes_padding() -> None:
-    """T03R takes the recorded padded form back to the recorded minimal one."""
-    padded, minimal = (bytes.fromhex(CLASSES["T03a"][key]) for key in ("mut_hex", "canon_hex"))
-    assert MALLEATORS["T03R"].malleate(padded, prevouts_of(padded)) == minimal
 
 
 @pytest.mark.parametrize(("class_id", "kind"), [("T09", InputKind.P2PKH), ("W04", InputKind.P2WPKH)])
