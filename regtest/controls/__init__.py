@@ -8,5 +8,6 @@ difference is that habit and nothing else. A story in which no control loses has
 from __future__ import annotations
 
 from regtest.controls.core_wallet import core_wallet
+from regtest.controls.resend_on_error import resend_on_error
 
-__all__ = ["core_wallet"]
+__all__ = ["core_wallet", "resend_on_error"]

@@ -183,6 +183,7 @@ class Book:
     def _open(self) -> Iterator[sqlite3.Connection]:
         self._power.require()
         with closing(sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT_S, isolation_level="IMMEDIATE")) as db, db:
+            db.execute("PRAGMA synchronous = OFF")  # the process may die here, the host does not
             db.execute("BEGIN IMMEDIATE")
             yield db
 
