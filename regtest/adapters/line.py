@@ -56,11 +56,9 @@ class Line:
         try:
             child.spawn(command, environment=environment)
             wait_for(says_where, "a line with its address, http://127.0.0.1:PORT", self.patience.start_s)
-        except OSError as error:
-            raise AdapterUnreachable(self.name, "start", str(error)) from error
         except ChildFailed as error:
             raise AdapterUnreachable(self.name, "start", error.what, error.output) from error
-        except WaitTimeout as error:
+        except (WaitTimeout, OSError) as error:
             raise AdapterUnreachable(self.name, "start", str(error), self.output) from error
 
     @property
