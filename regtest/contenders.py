@@ -17,11 +17,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from regtest.adapters.remote import remote_at, remote_by_command
-from regtest.controls import core_wallet, resend_on_error
+from regtest.controls import batch_verdict, core_wallet, gate_only, resend_on_error
 from regtest.naive import naive_txid
 from regtest.ours import InlineWorkers, OurProcessor, WorkerProcesses
 from regtest.processor import Contender, Factory, Site
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, OURS, RESEND_ON_ERROR
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, GATE_ONLY, NAIVE_TXID, OURS, RESEND_ON_ERROR
 
 
 def our_processor(site: Site) -> OurProcessor:
@@ -44,6 +44,8 @@ CONTROLS: Final[Mapping[str, Contender]] = MappingProxyType(
             Contender(NAIVE_TXID, naive_txid, is_control=True),
             Contender(CORE_WALLET, core_wallet, is_control=True),
             Contender(RESEND_ON_ERROR, resend_on_error, is_control=True),
+            Contender(GATE_ONLY, gate_only, is_control=True),
+            Contender(BATCH_VERDICT, batch_verdict, is_control=True),
         )
     }
 )

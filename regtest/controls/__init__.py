@@ -7,7 +7,9 @@ difference is that habit and nothing else. A story in which no control loses has
 
 from __future__ import annotations
 
+from regtest.controls.batch_verdict import batch_verdict
 from regtest.controls.core_wallet import core_wallet
+from regtest.controls.gate_only import gate_only
 from regtest.controls.resend_on_error import resend_on_error
 
-__all__ = ["core_wallet", "resend_on_error"]
+__all__ = ["batch_verdict", "core_wallet", "gate_only", "resend_on_error"]
