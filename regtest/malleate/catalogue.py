@@ -29,6 +29,9 @@ and then a block with nothing but the mutant.
   no twin any more but pays or spends something else.
 * *Relay* and *blocks*: how a node refuses the mutant, in Bitcoin Core's words without their prefix, and in those of
   Bitcoin Knots 29.4.3 where they differ; "yes" where it does not.
+* Where a mempool holds the original, it says `txn-same-nonwitness-data-in-mempool` to every W, whatever it is worth,
+  and `insufficient fee` to every T, but for those that pay more and replace it (T08c, T10, T22) and for scriptSigs that
+  do more than push, which are refused as ever.
 * *Coins*: those of an ordinary hot wallet, by Bitcoin Core's address types and signed ALL or DEFAULT, that it can be
   done to. Without any, the class takes another script or hash type.
 """

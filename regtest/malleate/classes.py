@@ -113,7 +113,7 @@ _TABLE: Final = (
         rebuild=whole.take_unsigned_outputs, changes_outputs=True),
     Malleator("T08c", R, Kind.P2PKH, "ALL with ANYONECANPAY: an input added", by.SIGHASH,
         "A stranger adds a coin of his own; it pays more, so it replaces the original in every mempool.",
-        rebuild=whole.add_input, changes_inputs=True, needs_coin=True),
+        rebuild=whole.add_input, changes_inputs=True, needs_coin=True, pays_more=True),
     Malleator("T08d", R, Kind.P2PKH, "SIGHASH_SINGLE without its output: the hash type relabelled", by.SIGHASH,
         ("With no output across from it the signature is of the number one, with ANYONECANPAY as well as without:"
          " the hash type byte is free."),
@@ -127,7 +127,7 @@ _TABLE: Final = (
     Malleator("T10", OWNER, Kind.P2PKH, "the fee bumped", by.RESIGNED,
         ("A replacement spends the same coins and pays the same customers, but for what goes to the miner; no twin,"
          " and the same trap for who asks for the first txid."),
-        rebuild=whole.bump_fee, changes_outputs=True, wallets=LEGACY),
+        rebuild=whole.bump_fee, changes_outputs=True, pays_more=True, wallets=LEGACY),
     Malleator("T11", M, Kind.P2PKH, "beside P2WPKH: S flipped on the legacy input, so segwit does not help",
         by.HIGH_S,
         "A txid covers every scriptSig: one legacy coin makes a segwit payment as malleable as itself.",
@@ -161,7 +161,7 @@ _TABLE: Final = (
         rebuild=whole.take_all_outputs, changes_outputs=True),
     Malleator("T22", R, Kind.P2WPKH, "ALL with ANYONECANPAY: an input added", by.SIGHASH,
         "T08c on a segwit coin: a stranger changes the txid of a payment that needs no legacy coin.",
-        rebuild=whole.add_input, changes_inputs=True, needs_coin=True),
+        rebuild=whole.add_input, changes_inputs=True, needs_coin=True, pays_more=True),
     Malleator("T23", NOBODY, Kind.P2SH_P2WPKH, "the program pushed by PUSHDATA1", by.LONG_PUSH_NESTED,
         "Segwit asks for the exact push of the program, so that the scriptSig has one form.",
         pushes.push_program_by_pushdata1, policy=reasons.LONG_PUSH, consensus=reasons.NOT_ONLY_PROGRAM,

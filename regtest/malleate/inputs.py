@@ -52,6 +52,10 @@ class Unfit(Exception):
     """One input gives the malleator nothing to work with. Becomes `CannotMalleate` if no other input does."""
 
 
+class KeyMissing(Unfit):
+    """The actor does not hold the key that it takes; one who does could do it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prevout:
     """The output that an input spends: its scriptPubKey and its amount."""

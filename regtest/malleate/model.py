@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from regtest.malleate.inputs import InputKind, Prevout, SignedInput, Unfit
+from regtest.malleate.inputs import InputKind, KeyMissing, Prevout, SignedInput, Unfit
 from regtest.malleate.literature import Source
 from regtest.malleate.pushes import InputRewrite
+from regtest.malleate.reasons import NO_HIGHER_FEE, NOT_PUSH_ONLY, SAME_TXID
 from regtest.malleate.signing import Keys
 from regtest.malleate.transaction import parse_transaction, unlockings_of, with_unlockings
 from regtest.malleate.whole import SOME_COIN, Case, OwnCoin, Rebuild
@@ -43,10 +44,13 @@ class Mining(StrEnum):
 
 
 class CannotMalleate(Exception):
-    """This malleator finds nothing to change in this transaction; `.why` says what is missing."""
+    """This malleator finds nothing to change in this transaction; `.why` says what is missing.
 
-    def __init__(self, class_id: str, why: str) -> None:
-        self.class_id, self.why = class_id, why
+    `.lacks_key` is whether somebody who holds the right key could.
+    """
+
+    def __init__(self, class_id: str, why: str, *, lacks_key: bool = False) -> None:
+        self.class_id, self.why, self.lacks_key = class_id, why, lacks_key
         super().__init__(f"{class_id}: {why}")
 
 
@@ -88,6 +92,8 @@ class Malleator:
     """Whether it spends other outpoints besides, or with other sequences."""
     needs_coin: bool = False
     """Whether the actor must add a coin of his own."""
+    pays_more: bool = False
+    """Whether it pays a higher fee than its original, so that mempools replace the one by the other."""
     wallets: Wallets = ()
     """The coins of a hot wallet, signed ALL or DEFAULT, that it can be done to; none if it takes other coins."""
     signer: str | None = None
@@ -138,6 +144,18 @@ class Malleator:
         """Whether only a holder of a key can do it."""
         return self.actor in {Actor.OWNER, Actor.COSIGNER}
 
+    @property
+    def beside_original(self) -> str | None:
+        """How a mempool that holds the original begins its refusal of the mutant; None if it takes the mutant instead.
+
+        The fee is looked at before the scripts are run, so this does not tell whether the mutant is in order.
+        """
+        if not self.changes_txid:
+            return SAME_TXID
+        if self.policy == NOT_PUSH_ONLY:
+            return NOT_PUSH_ONLY
+        return None if self.pays_more else NO_HIGHER_FEE
+
     def policy_of(self, *, knots: bool) -> str | None:
         """Why this flavour of node does not relay the mutant."""
         return self.knots if knots and self.knots else self.policy
@@ -147,13 +165,11 @@ class Malleator:
         return self.original_knots if knots and self.original_knots else self.original_policy
 
     def applies_to(self, raw: bytes, prevouts: Sequence[Prevout]) -> bool:
-        """Whether the transaction has an input that this can be done to, by someone who has what it takes."""
+        """Whether this can be done to the transaction, by someone who has the keys and coins it takes."""
         try:
-            case = self._case(raw, prevouts, (), SOME_COIN if self.needs_coin else None)
-            if not self.needs_key:
-                self._mutant_of(case)
-        except CannotMalleate:
-            return False
+            self.malleate(raw, prevouts, (), SOME_COIN if self.needs_coin else None)
+        except CannotMalleate as refused:
+            return refused.lacks_key
         return True
 
     def malleate(self, raw: bytes, prevouts: Sequence[Prevout], keys: Keys = (), own: OwnCoin | None = None) -> bytes:
@@ -169,18 +185,20 @@ class Malleator:
             try:
                 return self.rebuild(case)
             except Unfit as unfit:
-                raise CannotMalleate(self.id, str(unfit)) from unfit
+                raise CannotMalleate(self.id, str(unfit), lacks_key=isinstance(unfit, KeyMissing)) from unfit
         if self.rewrite is None:
             raise TypeError(f"{self.id} neither rewrites an input nor rebuilds a transaction")
         unlockings = case.unlockings
         reasons: list[str] = []
+        lacks_key = False
         for target in case.targets:
             try:
                 unlockings[target.index] = self.rewrite(target, case.keys)
             except Unfit as unfit:
                 reasons.append(f"input {target.index}: {unfit}")
+                lacks_key = lacks_key or isinstance(unfit, KeyMissing)
         if len(reasons) == len(case.targets):
-            raise CannotMalleate(self.id, "; ".join(reasons))
+            raise CannotMalleate(self.id, "; ".join(reasons), lacks_key=lacks_key)
         if unlockings == case.unlockings:
             raise CannotMalleate(self.id, "it has that form already")
         return with_unlockings(case.tx, unlockings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate.der import DerSignature
-from regtest.malleate.inputs import InputKind, SignedInput, Unfit
+from regtest.malleate.inputs import InputKind, KeyMissing, SignedInput, Unfit
 from regtest.malleate.pushes import ANNEX
 from regtest.malleate.script import OP_CHECKSIG, multisig_of, push
 from regtest.malleate.signing import (
@@ -55,7 +55,7 @@ def sign_own_half_again(target: SignedInput, keys: Keys) -> Unlocking:
             arguments = list(target.arguments)
             arguments[place] = fresh.encode()
             return target.with_arguments(arguments)
-    raise Unfit(f"none of the {len(keys)} keys given has signed")
+    raise KeyMissing(f"none of the {len(keys)} keys given has signed")
 
 
 def sign_in_anothers_place(target: SignedInput, keys: Keys) -> Unlocking:
@@ -71,7 +71,7 @@ def sign_in_anothers_place(target: SignedInput, keys: Keys) -> Unlocking:
         by_key[public_key] = next(s for s in ordinary_signatures(secret, message, hashtype) if s.has_short_r).encode()
         ordered = [by_key[key] for key in public_keys if key in by_key]
         return target.with_arguments([b"", *ordered])
-    raise Unfit(f"none of the {len(keys)} keys given could have signed and did not")
+    raise KeyMissing(f"none of the {len(keys)} keys given could have signed and did not")
 
 
 def sign_key_path_again(target: SignedInput, keys: Keys) -> Unlocking:
@@ -103,7 +103,7 @@ def spend_by_leaf(target: SignedInput, keys: Keys) -> Unlocking:
                 message = taproot_message(target.tx, target.index, target.prevouts, leaf_script=leaf)
                 witness = (sign_schnorr(secret, message), leaf, control_block(internal, root, ()))
                 return target.unlocking._replace(witness=witness)
-    raise Unfit(f"no pair of the {len(keys)} keys given is internal key and only leaf of the output")
+    raise KeyMissing(f"no pair of the {len(keys)} keys given is internal key and only leaf of the output")
 
 
 def _key_path(target: SignedInput, keys: Keys, annex: bytes | None) -> tuple[bytes, bytes]:
@@ -112,7 +112,7 @@ def _key_path(target: SignedInput, keys: Keys, annex: bytes | None) -> tuple[byt
         raise Unfit("it is a script path spend")
     secret = key_path_secret(target.prevout, keys)
     if secret is None:
-        raise Unfit(f"none of the {len(keys)} keys given is that of {target.prevout.script[2:].hex()}")
+        raise KeyMissing(f"none of the {len(keys)} keys given is that of {target.prevout.script[2:].hex()}")
     return secret, taproot_message(target.tx, target.index, target.prevouts, annex=annex)
 
 

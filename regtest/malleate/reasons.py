@@ -26,6 +26,8 @@ KNOTS_NO_WITNESS: Final = "bad-witness-nonwitness-input"
 KNOTS_ANCHOR: Final = "bad-witness-anchor-not-empty"
 SCHNORR: Final = "Invalid Schnorr signature"
 SCHNORR_HASHTYPE: Final = "Invalid Schnorr signature hash type"
+SAME_TXID: Final = "txn-same-nonwitness-data-in-mempool"
+NO_HIGHER_FEE: Final = "insufficient fee"
 
 
 def says(answer: str, reason: str) -> bool:

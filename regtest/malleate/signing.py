@@ -18,7 +18,7 @@ from coincurve import PrivateKey, PublicKey
 from embit.util import secp256k1
 
 from regtest.malleate.der import ORDER, DerSignature, minimal_integer, parse_signature
-from regtest.malleate.inputs import InputKind, Prevout, SignedInput, Unfit
+from regtest.malleate.inputs import InputKind, KeyMissing, Prevout, SignedInput, Unfit
 from regtest.malleate.script import push
 from regtest.malleate.taproot import internal_key_of, sign_schnorr, taproot_message, tweaked_secret
 from regtest.malleate.transaction import Unlocking
@@ -101,18 +101,18 @@ def sign_oddly(secret: bytes, message: bytes, old: DerSignature) -> DerSignature
 
 
 def own_signature(target: SignedInput, keys: Keys) -> tuple[bytes, bytes]:
-    """The secret of a single-key input and the message that it signed. Raises `Unfit` without the key."""
+    """The secret of a single-key input and the message that it signed. Raises `KeyMissing`."""
     message = message_of(target, target.signature.hashtype)
     secret = secret_for(target.public_key, keys)
     if secret is None:
-        raise Unfit(f"none of the {len(keys)} keys given is that of {target.public_key.hex()}")
+        raise KeyMissing(f"none of the {len(keys)} keys given is that of {target.public_key.hex()}")
     if not verifies(target.signature, target.public_key, message):
         raise Unfit("its signature does not verify: the prevout given is not the one that was signed for")
     return secret, message
 
 
 def sign_input(tx: CTransaction, index: int, prevouts: list[Prevout], keys: Keys) -> Unlocking:
-    """A single-key coin of any kind signed for, the way its owner's wallet does it. Raises `Unfit` without the key."""
+    """A single-key coin of any kind signed for, the way its owner's wallet does it. Raises `KeyMissing`."""
     prevout = prevouts[index]
     for secret in keys:
         if prevout.kind is InputKind.P2TR:
@@ -124,7 +124,7 @@ def sign_input(tx: CTransaction, index: int, prevouts: list[Prevout], keys: Keys
             unlocking = _sign_with(tx, index, prevout, secret, PrivateKey(secret).public_key.format(compressed))
             if unlocking is not None:
                 return unlocking
-    raise Unfit(f"input {index}: none of the {len(keys)} keys given spends {prevout.script.hex()}")
+    raise KeyMissing(f"input {index}: none of the {len(keys)} keys given spends {prevout.script.hex()}")
 
 
 def key_path_secret(prevout: Prevout, keys: Keys) -> bytes | None:

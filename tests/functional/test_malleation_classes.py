@@ -23,7 +23,7 @@ from regtest.specimens import (
     recipe_of,
     sign_all,
 )
-from tests.functional.node_verdicts import check_block, check_ids, check_mined, check_relay
+from tests.functional.node_verdicts import check_block, check_ids, check_mined, check_relay, verdict_of
 
 BELOW = [m for m in MALLEATORS.values() if m.mining in {Mining.BELOW_DERSIG, Mining.BELOW_SEGWIT}]
 ACTIVATION_HEIGHT = 150
@@ -52,6 +52,28 @@ def test_a_node_judges_a_mutant_as_its_class_declares(
     check_relay(rpc, specimen.raw, malleator.original_policy_of(knots=knots))
     check_relay(rpc, mutant, malleator.policy_of(knots=knots))
     check_block(module_network, specimen.raw, mutant, malleator)
+
+
+@pytest.fixture(scope="module")
+def seated(module_network: Network) -> dict[str, Specimen]:
+    """Payments that are in the mempool; not those that policy does not let in."""
+    knots = module_network.node.program.is_knots
+    wanted = [m.id for m in MALLEATORS.values() if m.original_policy_of(knots=knots) is None]
+    made = make_specimens(wanted, module_network)
+    for specimen in made.values():
+        module_network.rpc.sendrawtransaction(specimen.raw.hex(), 0)
+    return made
+
+
+def test_beside_its_original_a_mutant_is_answered_as_its_class_declares(
+    module_network: Network, seated: dict[str, Specimen]
+) -> None:
+    """By its txid or its fee, which are looked at before the scripts: the answer does not say what it is worth."""
+    for class_id, specimen in seated.items():
+        verdict = verdict_of(module_network.rpc, specimen.mutant())
+        answer = specimen.malleator.beside_original
+        assert verdict["allowed"] == (answer is None), (class_id, verdict)
+        assert answer is None or verdict["reject-reason"].startswith(answer), (class_id, verdict)
 
 
 def coinbase_of(node: Bitcoind, script: bytes) -> COutPoint:

@@ -116,6 +116,10 @@ def test_an_owner_is_told_what_a_key_would_allow() -> None:
     original, prevouts = signed_by_us(InputKind.P2PKH)
     assert MALLEATORS["T09"].applies_to(original, prevouts)
     assert not MALLEATORS["W04"].applies_to(original, prevouts)
+    for key_of_another in ((), (SECRET[::-1],)):
+        with pytest.raises(CannotMalleate) as caught:
+            MALLEATORS["T09"].malleate(original, prevouts, key_of_another)
+        assert caught.value.lacks_key
 
 
 def test_a_wrong_amount_is_noticed_before_a_useless_signature_is_made() -> None:

@@ -155,6 +155,7 @@ def test_every_other_transaction_is_mutated_or_refused_with_a_reason(malleator: 
             assert (mutant is None) == bool(why)
             if not malleator.needs_key and not malleator.needs_coin:
                 assert malleator.applies_to(raw, prevouts) == (mutant is not None)
+            assert mutant is None or malleator.applies_to(raw, prevouts)
 
 
 items = st.lists(st.binary(max_size=80) | st.sampled_from(PARTS), max_size=5)
@@ -213,6 +214,13 @@ def test_an_owner_s_mutant_is_the_same_every_time(malleator: Malleator) -> None:
     """Nothing is drawn by chance, so that a story can be told twice; and it is not what was there."""
     specimen = specimen_of(malleator.id)
     assert specimen.mutant() == specimen.mutant() != specimen.raw
+
+
+def test_a_wallet_s_key_is_no_use_where_no_key_is_asked_for() -> None:
+    """`applies_to` is no for a co-signer's class on a script without co-signers, whoever asks."""
+    for class_id, other in (("T12", "T06c"), ("T12b", "T14"), ("W05", "W10"), ("W13", "W16"), ("W14", "W19")):
+        specimen = specimen_of(other)
+        assert not MALLEATORS[class_id].applies_to(specimen.raw, specimen.prevouts)
 
 
 @pytest.mark.parametrize("malleator", TAKES_A_COIN, ids=by_id)
