@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ATTACK, Stage
-from regtest.scenarios.twins import COIN, OWED_SATS
+from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
 from regtest.scenarios.weather import SILENT_WALLETS
 
 _ELSEWHERE: Final = 1
@@ -28,42 +28,47 @@ def index_is_stale(stage: Stage) -> None:
     """Between two rounds its block comes and goes; the mempool is lost, and the node's index goes on finding it."""
     raw = stage.begin(OWED_SATS, COIN, address=stage.nobodys_address())
     twin, txid = stage.twin_of(raw, "T02b"), ids_of(raw).txid
+    stage.deposits_come_in(LATER_COIN)
     stage.network.mine()
     stage.network.reorg(1, transactions=[])
     with stage.weather.forgetful(SILENT_WALLETS):
         found = stage.network.rpc.getrawtransaction(txid, 1)
         stale = stage.network.rpc.getblockheader(found["blockhash"])["confirmations"] < 0
         stage.tell("mined and undone", f"the node still finds it, {'in a block that is stale' if stale else 'BURIED'}")
-        _is_sent_again(stage, raw)
-        stage.complain()
-        stage.network.mine_exactly([twin.hex()])
-        stage.tell_txid(ATTACK, "mined as", twin)
         stage.work()
-        stage.ask()
         stage.complain()
-        stage.curtain()
+    _is_sent_again(stage, raw)
+    stage.network.mine_exactly([twin.hex()])
+    stage.tell_txid(ATTACK, "mined as", twin)
+    stage.work()
+    stage.ask()
+    stage.complain()
+    stage.curtain()
 
 
 def mempool_is_lost(stage: Stage) -> None:
     """The node comes back with an empty mempool, and somebody wants it abandoned; others have it, and it is mined."""
     raw = stage.begin(OWED_SATS, COIN, address=stage.nobodys_address())
+    stage.deposits_come_in(LATER_COIN)
     with stage.weather.forgetful(SILENT_WALLETS):
         there = stage.weather.holds(ids_of(raw).txid)
         stage.tell("the node restarts", "and still has it" if there else "its mempool is empty, and no block has it")
         stage.ask()
         stage.complain()
-        _is_sent_again(stage, raw)
-        stage.network.mine_exactly([raw.hex()])
-        stage.tell_txid("a miner had it all along", "mined as", raw)
-        stage.work()
-        stage.ask()
-        stage.complain()
-        stage.curtain()
+    _is_sent_again(stage, raw)
+    stage.network.mine_exactly([raw.hex()])
+    stage.tell_txid("a miner had it all along", "mined as", raw)
+    stage.work()
+    stage.ask()
+    stage.complain()
+    stage.mine_what_waits()
+    stage.curtain()
 
 
 def mempool_expires(stage: Stage) -> None:
     """It paid too little for two weeks, and nodes dropped it for its age. It is as valid as ever."""
     raw = stage.begin(OWED_SATS, COIN, address=stage.nobodys_address())
+    stage.deposits_come_in(LATER_COIN)
     stage.weather.expire_mempool()
     there = stage.weather.holds(ids_of(raw).txid)
     stage.tell("two weeks later", "it is STILL THERE" if there else "it is too old for every mempool")
@@ -110,7 +115,7 @@ STALE_INDEX: Final = Scenario(
     covers=("T02b", "F7"),
     moral="Found is not paid. A transaction counts where its block is in the chain that the node follows.",
     play=index_is_stale,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
     restarts_nodes=True,
 )
 
@@ -120,7 +125,7 @@ MEMPOOL_LOST: Final = Scenario(
     covers=("F10", "F11"),
     moral="A node that forgot is no reason to pay. Nothing is abandoned, no coin is freed, the same bytes go out.",
     play=mempool_is_lost,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
     coins=("bech32",),
     restarts_nodes=True,
 )
@@ -131,7 +136,7 @@ EXPIRED: Final = Scenario(
     covers=("F11",),
     moral="Signatures do not expire. Whoever kept the bytes can have them mined in a year.",
     play=mempool_expires,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
     coins=("bech32",),
 )
 

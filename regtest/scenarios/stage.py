@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from regtest.funding import script_of
+from regtest.funding import build_payment, script_of
 from regtest.malleate import ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
@@ -129,6 +129,13 @@ class Stage:
             addresses = [self.party.processor.deposit_address(kind) for kind in self.coins]
             self.network.fund_many(list(zip(addresses, coin_sats, strict=True)))
         self.network.mine(ANCHOR_DEPTH)
+
+    def deposits_come_in(self, sats: int) -> None:
+        """A coin more for the wallet, as deep as any, in blocks that leave what waits in the mempool where it is."""
+        address = self.party.processor.deposit_address(self.coins[0])
+        raw, _ = build_payment(self.network.miner, [(address, sats)])
+        self.network.mine_exactly([raw])
+        self.network.mine_empty(ANCHOR_DEPTH - 1)
 
     def owe(self, sats: int, address: str | None = None) -> Customer:
         """A customer asks for his money; the processor accepts."""
