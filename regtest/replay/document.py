@@ -15,7 +15,9 @@ def document_text(replay: Replay) -> str:
         "summary": replay.summary,
         "results": rows_of(replay.cells),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # Half of a surrogate pair, which an answer may hold, is no UTF-8; escaped it is JSON.
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_document(path: Path, replay: Replay) -> None:

@@ -5,17 +5,12 @@ A suite is a processor; the class name is what kind of cell it is, then the proc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 from xml.etree import ElementTree as ET
 
 from regtest.replay.cells import Cell, Replay, Standing
-from regtest.replay.words import ending_words, is_verdict_only, processors_of
-
-_UNSPEAKABLE: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, escaped or not: https://www.w3.org/TR/xml/#charsets."""
+from regtest.replay.words import ending_words, is_verdict_only, processors_of, speakable
 
 
 def write_junit(path: Path, replay: Replay) -> None:
@@ -38,11 +33,11 @@ def junit_text(replay: Replay) -> str:
 
 def _suite(processor: str, cells: Sequence[Cell], replay: Replay) -> ET.Element:
     counts = _counts(cells, sum(cell.seconds for cell in cells))
-    suite = ET.Element("testsuite", {"name": _speakable(processor), **counts})
+    suite = ET.Element("testsuite", {"name": speakable(processor), **counts})
     properties = ET.SubElement(suite, "properties")
     told = {"node": replay.node.subversion, "node_version": replay.node.version, "control": cells[0].is_control}
     for name, value in told.items():
-        ET.SubElement(properties, "property", {"name": name, "value": _speakable(str(value))})
+        ET.SubElement(properties, "property", {"name": name, "value": speakable(str(value))})
     suite.extend(_case(cell) for cell in cells)
     return suite
 
@@ -50,14 +45,14 @@ def _suite(processor: str, cells: Sequence[Cell], replay: Replay) -> ET.Element:
 def _case(cell: Cell) -> ET.Element:
     case = ET.Element(
         "testcase",
-        {"classname": _speakable(_class_name(cell)), "name": _speakable(cell.id), "time": f"{cell.seconds:.3f}"},
+        {"classname": speakable(_class_name(cell)), "name": speakable(cell.id), "time": f"{cell.seconds:.3f}"},
     )
     if cell.standing is Standing.FAILED:
         message = cell.reasons[0] if cell.reasons else "no reason was given"
-        failure = ET.SubElement(case, "failure", {"message": _speakable(message), "type": _speakable(cell.must)})
-        failure.text = _speakable("\n".join(_failure_lines(cell)))
+        failure = ET.SubElement(case, "failure", {"message": speakable(message), "type": speakable(cell.must)})
+        failure.text = speakable("\n".join(_failure_lines(cell)))
     elif not cell.was_played:
-        ET.SubElement(case, "skipped", {"message": _speakable(": ".join((cell.standing, "; ".join(cell.reasons))))})
+        ET.SubElement(case, "skipped", {"message": speakable(": ".join((cell.standing, "; ".join(cell.reasons))))})
     return case
 
 
@@ -82,7 +77,3 @@ def _counts(cells: Sequence[Cell], seconds: float) -> dict[str, str]:
     skipped = sum(not cell.was_played for cell in cells)
     counts = {"tests": len(cells), "failures": failures, "errors": 0, "skipped": skipped}
     return {**{name: str(count) for name, count in counts.items()}, "time": f"{seconds:.3f}"}
-
-
-def _speakable(words: str) -> str:
-    return _UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", words)

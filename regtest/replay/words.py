@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -10,6 +11,9 @@ from regtest.replay.cells import MUST_LOSE, Cell, Ending, Replay, Standing
 from regtest.report.table import WORDS, short_btc
 from regtest.rpc import btc_of
 from regtest.scenarios.model import Outcome
+
+_UNSPEAKABLE: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML can hold, escaped or not, and what no file in UTF-8 can: https://www.w3.org/TR/xml/#charsets."""
 
 SIGNS: Final[Mapping[Standing, str]] = MappingProxyType(
     {
@@ -34,6 +38,11 @@ SHORT_ENDINGS: Final[Mapping[Ending, str]] = MappingProxyType(
     }
 )
 """An ending in as many characters as a terminal's column has."""
+
+
+def speakable(words: str) -> str:
+    """Words that any file can hold: a processor under test may answer anything."""
+    return _UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
 def processors_of(replay: Replay) -> tuple[str, ...]:
@@ -92,17 +101,16 @@ def _of_the_tested(who: str, cells: Sequence[Cell]) -> tuple[str, ...]:
     played = [cell for cell in cells if cell.was_played]
     failed = [cell for cell in played if cell.standing is Standing.FAILED]
     matrix = [cell for cell in played if is_of_matrix(cell)]
-    parts = [
-        counted(len({c.class_id for c in matrix}), "class of malleation", "classes of malleation")
-        + f" in {counted(len({c.ending for c in matrix}), 'ending')}"
-        if matrix
-        else "",
-        counted(sum(c.class_id is None for c in played), "scenario") if any(c.class_id is None for c in played) else "",
-    ]
-    of_what = " and ".join(part for part in parts if part)
+    parts = []
+    if matrix:
+        classes, endings = len({cell.class_id for cell in matrix}), len({cell.ending for cell in matrix})
+        size = f"{counted(classes, 'class', 'classes')} of malleation in {counted(endings, 'ending')}"
+        parts.append(f"{counted(len(matrix), 'cell')} of the matrix ({size})")
+    if stories := sum(cell.class_id is None for cell in played):
+        parts.append(counted(stories, "scenario"))
     if not played:
         return (f"{who} played no cell.",)
-    said = [f"{who} was attacked in {counted(len(played), 'cell')}: {of_what}." if of_what else f"{who} was attacked."]
+    said = [f"{who} was attacked in {' and '.join(parts) or counted(len(played), 'cell')}."]
     twice = sum(c.result is not None and c.result.outcome is Outcome.PAID_TWICE for c in played)
     if failed:
         said.append(f"It failed {len(failed)} of them{f', and paid twice in {twice}' if twice else ''}.")

@@ -67,7 +67,7 @@ def test_the_verdict_of_a_good_run_says_who_was_paid_and_who_lost() -> None:
     assert headline(replay) == "Paid exactly once, whatever it was called"
     ours, controls = verdict_sentences(replay)
     assert ours == (
-        "withdrawals was attacked in 27 cells: 2 classes of malleation in 7 endings and 1 scenario."
+        "withdrawals was attacked in 26 cells of the matrix (2 classes of malleation in 7 endings) and 1 scenario."
         " It paid every customer exactly once in all of them."
     )
     assert controls == "The control paid twice in 1 of 1 story and lost 1.00000000 BTC."
