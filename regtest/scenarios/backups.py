@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.rpc import btc_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, GATE_ONLY, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -39,6 +39,6 @@ BACKUP_RESTORED: Final = Scenario(
     covers=(),
     moral="A ledger forgets what was signed since its backup. The journal beside the keys does not.",
     play=backup_is_restored,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR, GATE_ONLY, BATCH_VERDICT),
     coins=("bech32",),
 )

@@ -8,7 +8,7 @@ from typing import Final
 from regtest.funding import build_payment
 from regtest.malleate import ids_of
 from regtest.rpc import COIN_SATS, btc_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, ATTACK, OWED, SIGNED, Stage
 
 _COIN: Final = 150_000_000
@@ -81,6 +81,7 @@ CHILD_OF_A_TWIN: Final = Scenario(
     covers=("F3",),
     moral="Its coin is gone, and its wallet shows no conflict. What we try next spends a coin that it spends too.",
     play=child_of_a_twin,
+    losers=(CORE_WALLET,),
 )
 
 CHILD_COMES_BACK: Final = Scenario(
@@ -89,5 +90,5 @@ CHILD_COMES_BACK: Final = Scenario(
     covers=("F3", "F4"),
     moral="Dead is only what cannot be mined beside its successor. The control paid 4.0 of the 2.0 it owed.",
     play=child_comes_back,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -36,5 +36,5 @@ OLD_GENERATION: Final = Scenario(
     covers=("CE1", "F2"),
     moral="The second try was built from the very spend that displaced the first: no chain holds both.",
     play=twin_of_an_old_generation,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET, BATCH_VERDICT),
 )

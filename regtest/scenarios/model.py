@@ -51,6 +51,8 @@ class Scenario:
     play: Callable[[Stage], None]
     losers: tuple[str, ...] = ()
     """The controls that must pay somebody twice here, by name; any other must not, or the story says too little."""
+    nobody_loses: str = ""
+    """Of a story with an attack or a failure in which no control loses: why not, in a sentence."""
     sits_out: tuple[str, ...] = ()
     """Controls that have nothing of what the story is about; `*`: none of them has."""
     is_peaceful: bool = False

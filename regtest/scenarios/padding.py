@@ -6,7 +6,7 @@ from typing import Final
 
 from regtest.malleate import ids_of
 from regtest.processor import Signing
-from regtest.scenarios.model import NAIVE_TXID, Outcome, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Outcome, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -25,13 +25,14 @@ def padded_and_refused(stage: Stage) -> None:
 
 
 def padded_and_leaked(stage: Stage) -> None:
-    """The bytes were kept back, and somebody got hold of them all the same."""
+    """The bytes were kept back, by us or by the node that was to relay them, and somebody got hold of them."""
     raw = stage.begin(OWED_SATS, COIN)
     stage.ask()
     stage.attack(_CLASS, raw, "the bytes leak")
     stage.work()
     stage.ask()
-    stage.complain()
+    if stage.complain():
+        stage.attack(_CLASS, stage.signed[-1], "and leak again")
     stage.curtain()
 
 
@@ -53,6 +54,7 @@ PADDED_AND_REFUSED: Final = Scenario(
     covers=("T03a",),
     moral="What fails the lint is never sent, and kept: it counts as signed, and its coins stay reserved.",
     play=padded_and_refused,
+    nobody_loses="Nothing is mined: whoever has no lint sends what no node relays, and what then comes is padded-leaked.",
     sits_out=("*",),
     outcome=Outcome.REFUSED,
     signing=Signing.PADDED,
@@ -64,7 +66,8 @@ PADDED_AND_LEAKED: Final = Scenario(
     covers=("T03a", "T03R"),
     moral="This is why refused bytes are kept: the payment that they made is seen, and is the only one.",
     play=padded_and_leaked,
-    sits_out=("*",),
+    losers=(NAIVE_TXID,),
+    sits_out=(CORE_WALLET,),  # whose signer is the node
     signing=Signing.PADDED,
 )
 
@@ -75,5 +78,6 @@ UNPADDED: Final = Scenario(
     moral="What was done to Mt.Gox. Our lint is forced off for this one: watching the coins is enough to pay once.",
     play=unpadded_by_anyone,
     losers=(NAIVE_TXID,),
+    sits_out=(CORE_WALLET,),  # whose signer is the node
     signing=Signing.PADDED_UNCHECKED,
 )

@@ -9,7 +9,7 @@ from regtest.faults import DropReply
 from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.rpc import btc_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -72,7 +72,7 @@ LOST_REPLY: Final = Scenario(
     covers=("P2",),
     moral="No attacker, and nothing was malleated. An error is not a proof that nothing was sent.",
     play=reply_is_lost,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR),
     coins=("bech32",),
     proxied=True,
 )

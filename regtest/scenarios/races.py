@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ATTACK, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -75,6 +75,7 @@ TWIN_LOSES: Final = Scenario(
     covers=("T01",),
     moral="An attack that comes too late changes nothing, for nobody.",
     play=twin_loses,
+    nobody_loses="The attack fails: the original is in the chain under the txid that everybody asks for.",
 )
 
 TWIN_AND_BACK: Final = Scenario(
@@ -83,7 +84,7 @@ TWIN_AND_BACK: Final = Scenario(
     covers=("T01", "F6"),
     moral="Either twin pays. Which of them the chain holds today is nobody's business but the chain's.",
     play=twin_and_back,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
 )
 
 NEITHER_TWIN: Final = Scenario(
@@ -92,5 +93,5 @@ NEITHER_TWIN: Final = Scenario(
     covers=("T01", "F5"),
     moral="Absence is not evidence. What is not there is sent again, the same bytes, and never paid anew.",
     play=neither_twin,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
 )
