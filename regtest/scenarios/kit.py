@@ -9,8 +9,17 @@ from typing import Final
 from regtest.scenarios import SCENARIOS
 from regtest.scenarios.forgetting import EXPIRED, MEMPOOL_LOST, NODE_KILLED, STALE_INDEX
 from regtest.scenarios.model import Scenario
+from regtest.scenarios.opinions import TWIN_FIRST, TWO_NODES, WHATEVER_IT_ANSWERS
 
-NODE_FAILURES: Final[tuple[Scenario, ...]] = (STALE_INDEX, MEMPOOL_LOST, EXPIRED, NODE_KILLED)
+NODE_FAILURES: Final[tuple[Scenario, ...]] = (
+    STALE_INDEX,
+    MEMPOOL_LOST,
+    EXPIRED,
+    NODE_KILLED,
+    TWO_NODES,
+    WHATEVER_IT_ANSWERS,
+    TWIN_FIRST,
+)
 """What the node and the network around it do."""
 
 _BEYOND_THE_DEMO: Final[tuple[Scenario, ...]] = (

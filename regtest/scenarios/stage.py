@@ -277,9 +277,9 @@ class Stage:
         """Everything that waits is mined and buried, and the processor sees it."""
         self.network.mine(FINAL_DEPTH)
         self.work()
-        paid = self.paid_sats
-        words = {True: "paid once", False: "PAID TWICE" if paid > self.owed_sats else "not paid"}
-        self.tell(ON_CHAIN, f"{btc_of(paid)} BTC  {words[paid == self.owed_sats]}")
+        over = any(sum(p.sats for p in self.payments_of(c)) > c.sats for c in self.customers)
+        words = "PAID TWICE" if over else "paid once" if self.paid_sats == self.owed_sats else "not paid"
+        self.tell(ON_CHAIN, f"{btc_of(self.paid_sats)} BTC  {words}")
 
     def record(self) -> Record:
         """Everything that a report draws."""
