@@ -16,10 +16,10 @@ from regtest.replay.strip import BlockBox, Strip, Track
 
 _HEAD: Final = 20
 """Above the columns, for their names."""
-COIN_WIDTH, COIN_HEIGHT, COIN_GAP = 108, 36, 10
-BOX_WIDTH, BOX_HEAD, LINE_HEIGHT, BOX_FOOT, ROW_GAP = 208, 40, 18, 6, 14
-PAYEE_WIDTH, PAYEE_HEIGHT, PAYEE_GAP = 132, 66, 12
-_BEND: Final = 46
+COIN_WIDTH, COIN_HEIGHT, COIN_GAP = 84, 36, 10
+BOX_WIDTH, BOX_HEAD, LINE_HEIGHT, BOX_FOOT, ROW_GAP = 186, 41, 18, 6, 14
+PAYEE_WIDTH, PAYEE_HEIGHT, PAYEE_GAP = 116, 76, 12
+BEND: Final = 34
 """The width of the space between two columns, in which lines bend."""
 _CHAIN_ABOVE: Final = 46
 """Between the transactions and the chain: room for its title and the heights."""
@@ -63,8 +63,8 @@ def layout_of(scene: Scene) -> Layout:
     """Give everything in the scene its place."""
     depths = _depths(scene)
     boxes = tuple(_boxes(scene, depths))
-    first = MARGIN + COIN_WIDTH + _BEND
-    payees_x = first + (max(depths, default=0) + 1) * (BOX_WIDTH + _BEND)
+    first = MARGIN + COIN_WIDTH + BEND
+    payees_x = first + (max(depths, default=0) + 1) * (BOX_WIDTH + BEND)
     coins = tuple(_stacked([_mean([boxes[n].middle for n in c.spenders]) for c in scene.coins], _COIN_SHAPE))
     paying = [
         [box.middle for box, shown in zip(boxes, scene.transactions, strict=True) if _pays(shown.outputs, number)]
@@ -110,7 +110,7 @@ def _boxes(scene: Scene, depths: Sequence[int]) -> Iterator[Box]:
     y = _HEAD
     for shown, depth in zip(scene.transactions, depths, strict=True):
         height = BOX_HEAD + LINE_HEIGHT * len(shown.outputs) + BOX_FOOT
-        yield Box(MARGIN + COIN_WIDTH + _BEND + depth * (BOX_WIDTH + _BEND), y, BOX_WIDTH, height)
+        yield Box(MARGIN + COIN_WIDTH + BEND + depth * (BOX_WIDTH + BEND), y, BOX_WIDTH, height)
         y += height + ROW_GAP
 
 
@@ -163,7 +163,7 @@ def _edges(scene: Scene, coins: Sequence[Box], boxes: Sequence[Box], payees: Seq
         outputs = scene.transactions[spend.parent].outputs
         line = next((n for n, output in enumerate(outputs) if spend.vout in output.vouts), 0)
         state = scene.transactions[spend.child].state
-        yield Edge(parent.right, line_y(parent, line), child.x - _BEND, child.x, port(spend.child), state)
+        yield Edge(parent.right, line_y(parent, line), child.x - BEND, child.x, port(spend.child), state)
     yield from _payments(scene, boxes, payees)
 
 
@@ -177,14 +177,14 @@ def _payments(scene: Scene, boxes: Sequence[Box], payees: Sequence[Box]) -> Iter
         ]
         for place, (box, y, state) in enumerate(lines, 1):
             arrival = payee.y + payee.height * place // (len(lines) + 1)
-            yield Edge(box.right, y, payee.x - _BEND, payee.x, arrival, state, number)
+            yield Edge(box.right, y, payee.x - BEND, payee.x, arrival, state, number)
 
 
 def _heads(coins: Sequence[Box], boxes: Sequence[Box], payees: Sequence[Box]) -> Iterator[Note]:
     columns: tuple[tuple[Sequence[Box], str], ...] = (
-        (coins, "the wallet's coins"),
+        (coins, "coins"),
         (boxes, "transactions"),
-        (payees, "customers, on chain"),
+        (payees, "customers"),
     )
     for column, words in columns:
         if column:

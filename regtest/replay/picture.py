@@ -11,15 +11,18 @@ from typing import Final
 from regtest.oracle import ChainPayment
 from regtest.record import Record
 from regtest.replay.boxes import Box
-from regtest.replay.layout import Edge, Layout, layout_of, line_y
+from regtest.replay.layout import BEND, Edge, Layout, layout_of, line_y
 from regtest.replay.pieces import text
 from regtest.replay.scene import Coin, Payee, Scene, Shown, State, scene_of
 from regtest.replay.strip import BlockBox, Track
 from regtest.report.table import short_btc
 
-_NAME_MAX: Final = 24
-_PAYEE_MAX: Final = 17
+_NAME_MAX: Final = 19
+_LINE_MAX: Final = 14
+_PAYEE_MAX: Final = 14
 _TAGS_MAX: Final = 5
+_BROAD: Final = 540
+"""Wider than this, it is not made to fit a telephone, but moved from side to side."""
 ARROWS: Final = (
     '<svg class="defs" width="0" height="0" aria-hidden="true"><defs>'
     + "".join(
@@ -40,8 +43,9 @@ def picture_svg(record: Record, payments: Sequence[ChainPayment] | None = None) 
         return ""
     layout = layout_of(scene)
     shape = f'viewBox="0 0 {layout.width} {layout.height}" style="max-width:{layout.width}px"'
+    kind = "pic broad" if layout.width > _BROAD else "pic"
     return (
-        f'<svg class="pic" {shape} role="img" aria-label="{text(description_of(scene))}">'
+        f'<svg class="{kind}" {shape} role="img" aria-label="{text(description_of(scene))}">'
         f"{''.join(_drawn(scene, layout))}</svg>"
     )
 
@@ -72,7 +76,7 @@ def _drawn(scene: Scene, layout: Layout) -> Iterator[str]:
 def _edge(scene: Scene, edge: Edge) -> str:
     kind = "quiet" if edge.state is not State.MINED else _kind_of_payment(scene, edge.payee)
     bend = min(edge.bend, edge.x2 - 1)
-    reach = min(46, edge.x2 - bend)
+    reach = min(BEND, edge.x2 - bend)
     half = bend + reach // 2
     curve = f"C{half} {edge.y1} {half} {edge.y2} {bend + reach} {edge.y2}"
     start = f"M{edge.x1} {edge.y1}" + (f"H{bend}" if bend > edge.x1 else "")
@@ -113,15 +117,15 @@ def _transaction(shown: Shown, box: Box) -> str:
     if shown.count > 1:
         parts.insert(1, _rect(Box(box.x + 4, box.y + 4, box.width, box.height), "tx under"))
     parts.append(f'<rect class="bar" x="{box.x}" y="{box.y}" width="5" height="{box.height}" rx="2"/>')
-    parts.append(f'<rect class="tag" x="{box.x + 12}" y="{box.y + 8}" width="20" height="20" rx="4"/>')
-    parts.append(_words(box.x + 22, box.y + 23, shown.tag, "mid letter"))
-    parts.append(_words(box.x + 40, box.y + 17, _cut(shown.name, _NAME_MAX), "name"))
+    parts.append(f'<rect class="tag" x="{box.x + 12}" y="{box.y + 6}" width="17" height="17" rx="4"/>')
+    parts.append(_words(box.x + 20, box.y + 19, shown.tag, "mid letter"))
+    parts.append(_words(box.x + 36, box.y + 19, _cut(shown.name, _NAME_MAX), "name"))
     short = f"{shown.txid[:4]}…{shown.txid[-2:]}, " if shown.txid else ""
-    parts.append(_words(box.x + 40, box.y + 32, f"{short}{shown.where}", "where"))
+    parts.append(_words(box.x + 12, box.y + 36, f"{short}{shown.where}", "where"))
     for number, output in enumerate(shown.outputs):
         y = line_y(box, number) + 4
         kind = "out" if output.payee is not None else "out own"
-        parts.append(_words(box.x + 14, y, _cut(output.words, _NAME_MAX - 8), kind))
+        parts.append(_words(box.x + 14, y, _cut(output.words, _LINE_MAX), kind))
         parts.append(_words(box.right - 10, y, short_btc(output.sats), f"{kind} end"))
     return f'<g class="{role} {shown.state}">{"".join(parts)}</g>'
 
@@ -131,17 +135,18 @@ def _payee(payee: Payee, box: Box) -> str:
     kind = "over" if more else "under" if less else "even"
     one = payee.count == 1
     words = {
-        "over": "PAID TOO MUCH" if payee.has_sats < 2 * payee.owed_sats else "PAID TWICE",
+        "over": "TOO MUCH" if payee.has_sats < 2 * payee.owed_sats else "PAID TWICE",
         "even": "paid once" if one else "all paid once",
         "under": "not paid" if not payee.has_sats else "paid in part",
     }[kind]
-    x = box.x + 12
+    x = box.x + 10
     parts = [
         _title(payee.name),
         _rect(box, "payee"),
         _words(x, box.y + 18, _cut(payee.name, _PAYEE_MAX), "name"),
-        _words(x, box.y + 36, f"{short_btc(payee.has_sats)} of {short_btc(payee.owed_sats)}", "sum"),
-        _words(x, box.y + 55, words, "verdict"),
+        _words(x, box.y + 34, f"owed {short_btc(payee.owed_sats)}", "sum"),
+        _words(x, box.y + 50, f"has  {short_btc(payee.has_sats)}", "sum"),
+        _words(x, box.y + 67, words, "verdict"),
     ]
     return f'<g class="{kind}">{"".join(parts)}</g>'
 

@@ -187,7 +187,7 @@ def _fate(exhibit: Exhibit, blocks: Sequence[BlockSeen]) -> tuple[State, str]:
         if block.active:
             return State.MINED, f"in block {block.height}"
     if held:
-        return State.LOST, f"block {held[-1].height} was left behind"
+        return State.LOST, f"lost with block {held[-1].height}"
     return State.NEVER, "in no block"
 
 
