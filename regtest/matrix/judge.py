@@ -60,7 +60,7 @@ class Judge:
             paid = [p for p in table.plays if results[p.wanted.id].outcome is Outcome.PAID_ONCE]
             rest = [p for p in table.plays if p not in paid]
             # Audits take long: all at once, and one by one only if there is something to blame on somebody.
-            is_well = not table.troubles(paid, paid=True) and not table.troubles(rest, paid=False)
+            is_well = not any(table.troubles(some, paid=some is paid) for some in (paid, rest) if some)
             for play in table.plays:
                 result = results[play.wanted.id]
                 troubles = [] if is_well else table.troubles([play], paid=result.outcome is Outcome.PAID_ONCE)

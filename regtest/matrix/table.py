@@ -48,12 +48,12 @@ class Kind:
     coins: tuple[str, ...]
     signing: Signing
     apart: str | None
-    """The class, where its mutants are no twins: what a processor makes of those must not touch other cells."""
+    """The cell, where its mutants are no twins: what a processor makes of those must not touch other cells."""
 
     @classmethod
     def of(cls, wanted: Wanted) -> Kind:
         """The table that a cell belongs at."""
-        return cls(wanted.coins, wanted.signing, wanted.class_id if wanted.malleator.changes_ntxid else None)
+        return cls(wanted.coins, wanted.signing, wanted.id if wanted.malleator.changes_ntxid else None)
 
 
 @dataclass

@@ -24,12 +24,12 @@ class TappedProxy(RpcProxy):
         """Let somebody look first."""
         for request in requests_of(body):
             if self.tap is not None and request.get("method") in _SENDS:
-                for raw_hex in _transactions_in(request.get("params")):
+                for raw_hex in transactions_in(request.get("params")):
                     self.tap(bytes.fromhex(raw_hex))
         return super().exchange(path, headers, body)
 
 
-def _transactions_in(params: Json) -> list[str]:
+def transactions_in(params: Json) -> list[str]:
     """The first argument of the call, by position or by name: a transaction, or a list of them."""
     if isinstance(params, dict):
         params = params.get("args") or [params.get("hexstring", params.get("package"))]

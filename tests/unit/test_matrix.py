@@ -1,0 +1,114 @@
+"""Which cells the matrix has, and that none of them is green without having been played."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from regtest.malleate import MALLEATORS
+from regtest.matrix import Plan, Size, Wanted, planned_cells
+from regtest.matrix.plan import MANY, SLICE, can_be_mined_early
+from regtest.matrix.tap import transactions_in
+from regtest.processor import Signing
+from regtest.replay.cells import Ending
+
+CELLS = planned_cells()
+FROM_A_MEMPOOL = {Ending.TWO_NODES, Ending.MUTANT_FIRST}
+
+
+def test_every_class_has_a_cell() -> None:
+    """Those too that no hot wallet can suffer."""
+    assert {cell.class_id for cell in CELLS} == set(MALLEATORS)
+
+
+def test_ids_are_unique_and_say_what_the_cell_is() -> None:
+    """Class, ending, coins and size."""
+    assert len({cell.id for cell in CELLS}) == len(CELLS)
+    assert {"T02b/mutant-wins/legacy/one", "T11/neither-in-mempool/legacy+bech32/many", "T06c/not-ours"} <= {
+        cell.id for cell in CELLS
+    }
+
+
+@pytest.mark.parametrize("class_id", [m.id for m in MALLEATORS.values() if m.wallets and can_be_mined_early(m)])
+def test_what_can_be_mined_is_played_in_every_ending_for_one_and_for_many(class_id: str) -> None:
+    """But for endings that begin in a mempool, if no mempool takes the mutant: then one cell says so."""
+    malleator = MALLEATORS[class_id]
+    plans = Counter((cell.ending, cell.coins, cell.plan) for cell in CELLS if cell.class_id == class_id)
+    expected = Counter(
+        {
+            (ending, coins, Plan.CANNOT_BE if out_of_reach else Plan.PLAY): 1 if out_of_reach else len(Size)
+            for ending in Ending
+            for coins in malleator.wallets
+            for out_of_reach in [ending in FROM_A_MEMPOOL and not malleator.is_relayable]
+        }
+    )
+    assert plans == expected
+
+
+def test_what_blocks_refuse_is_tried_once_for_every_coin() -> None:
+    """In vain, and never played as an attack."""
+    forbidden = [m for m in MALLEATORS.values() if m.wallets and not can_be_mined_early(m)]
+    assert {m.id for m in forbidden} >= {"T20", "T23", "W02", "W15", "W18", "W20"}
+    for malleator in forbidden:
+        cells = [cell for cell in CELLS if cell.class_id == malleator.id]
+        assert [(cell.plan, cell.ending) for cell in cells] == [
+            (Plan.TRY_IN_VAIN, Ending.MUTANT_WINS) for _ in malleator.wallets
+        ]
+
+
+def test_what_the_wallet_cannot_suffer_is_shown_to_the_node_and_not_played() -> None:
+    """One cell for each such class, of no ending."""
+    shown = [cell for cell in CELLS if cell.plan is Plan.SHOW]
+    assert {cell.class_id for cell in shown} == {m.id for m in MALLEATORS.values() if not m.wallets}
+    assert all(cell.ending is None and cell.coins == () for cell in shown)
+
+
+def test_the_padded_forms_are_played_where_strict_der_is_no_rule_yet() -> None:
+    """What Mt.Gox signed can be mined below the height at which BIP66 binds; and its signer pads for T03R alone."""
+    played = {cell.class_id for cell in CELLS if cell.plan is Plan.PLAY}
+    assert {"T03a", "T03b", "T03c", "T03d", "T03e", "T03R"} <= played
+    assert {cell.class_id for cell in CELLS if cell.signing is not Signing.SOUND} == {"T03R"}
+
+
+def test_classes_and_endings_can_be_picked() -> None:
+    """And nothing comes of what is not picked."""
+    [one, many] = planned_cells(["T02b"], [Ending.TWO_NODES, Ending.MUTANT_WINS])[:2]
+    assert (one.id, many.id) == ("T02b/mutant-wins/legacy/one", "T02b/mutant-wins/legacy/many")
+    assert planned_cells(["T06c"], [Ending.TWO_NODES]) == []
+    assert planned_cells([]) == []
+
+
+def test_the_slice_has_every_ending_every_kind_of_coin_and_both_sizes() -> None:
+    """So that it fails where the whole would."""
+    played = [cell for cell in planned_cells(part=True) if cell.plan is Plan.PLAY]
+    assert {cell.ending for cell in played} == set(Ending)
+    assert {cell.coins for cell in played} == {cell.coins for cell in CELLS if cell.plan is Plan.PLAY}
+    assert {cell.size for cell in played} == set(Size)
+    assert {cell.class_id for cell in planned_cells(part=True)} == set(SLICE)
+    assert all(len([c for c in played if (c.class_id, c.ending) == (p.class_id, p.ending)]) == 1 for p in played)
+
+
+def test_many_are_several_customers() -> None:
+    """Paid by one transaction."""
+    assert (Size.ONE.customers, Size.MANY.customers) == (1, MANY)
+    cell = Wanted("T01", Plan.PLAY, Ending.MUTANT_WINS, ("legacy",), Size.MANY)
+    assert cell.title.endswith("; the mutant is mined; 3 customers in one transaction")
+
+
+@pytest.mark.parametrize(
+    ("params", "found"),
+    [
+        (["00ff", 0], ["00ff"]),
+        ({"hexstring": "00ff"}, ["00ff"]),
+        ({"args": ["00ff"], "maxfeerate": 0}, ["00ff"]),
+        ([["00", "ff"]], ["00", "ff"]),
+        ({"package": ["00", "ff"]}, ["00", "ff"]),
+        ([], []),
+        (None, []),
+        ([7], []),
+    ],
+)
+def test_the_tap_reads_transactions_however_they_are_passed(params: object, found: list[str]) -> None:
+    """By position, by name, or several at once."""
+    assert transactions_in(params) == found
