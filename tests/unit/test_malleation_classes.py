@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 from bitcoin.core import COutPoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regtest.malleate import MALLEATORS, CannotMalleate, InputKind, Malleator, Mining, OwnCoin, Prevout, ids_of
@@ -161,6 +161,7 @@ def test_every_other_transaction_is_mutated_or_refused_with_a_reason(malleator: 
 items = st.lists(st.binary(max_size=80) | st.sampled_from(PARTS), max_size=5)
 
 
+@settings(deadline=None)  # seventy malleators at once take their time on a busy machine
 @given(items=items, place=st.sampled_from(sorted(InputKind)), data=st.data())
 def test_no_input_however_odd_makes_a_malleator_fail_otherwise(
     items: list[bytes], place: InputKind, data: st.DataObject
