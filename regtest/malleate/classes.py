@@ -144,6 +144,9 @@ _TABLE: Final = (
     Malleator("T14", M, Kind.P2SH, "junk in the place of a signature that has to fail", by.NULLFAIL,
         "A script that asks for a failed check is content with any signature of nothing.",
         spellings.fill_failing_signature, policy=reasons.NULLFAIL),
+    Malleator("T15", M, Kind.P2PKH, "OP_CODESEPARATOR and a failing check run inside the scriptSig", by.CONST_CODE,
+        "A scriptSig may check signatures of its own; relay wants pushes alone, and no code that edits code.",
+        pushes.run_checksig_before, policy=reasons.NOT_PUSH_ONLY, wallets=LEGACY),
     Malleator("T16", R, Kind.P2PKH, "SIGHASH_SINGLE beside an input without a signature: its sequence changed",
         by.SIGHASH,
         ("Signatures of hash type NONE or SINGLE leave out the sequences of other inputs; each still signs its own,"
