@@ -8,7 +8,7 @@ from typing import Final
 from regtest.malleate import MALLEATORS, Malleator
 from regtest.replay.cells import ENDING_WORDS, Cell, Ending, Replay, Standing
 from regtest.replay.pieces import Anchors, mark, sign, text, with_ids
-from regtest.replay.words import is_of_matrix, is_verdict_only, lost_sats, processors_of
+from regtest.replay.words import by_class, is_of_matrix, is_verdict_only, lost_sats, processors_of
 from regtest.report.table import WORDS, short_btc
 from regtest.scenarios.model import Outcome
 
@@ -36,7 +36,7 @@ def legend(cells: Sequence[Cell]) -> str:
 
 def matrix(replay: Replay, anchors: Anchors) -> Iterator[str]:
     """Classes by endings, coin type by coin type; in a field the payment of one customer, then that of many."""
-    cells = [cell for cell in replay.cells if not cell.is_control and is_of_matrix(cell)]
+    cells = by_class(cell for cell in replay.cells if not cell.is_control and is_of_matrix(cell))
     endings = [ending for ending in Ending if any(cell.ending is ending for cell in cells)]
     heads = "".join(
         f'<th scope="col" class="ending"><span>{text(ENDING_WORDS[ending])}</span><small>one · many</small></th>'
@@ -71,7 +71,7 @@ def _deed(class_id: str, cells: Sequence[Cell]) -> str:
 
 def verdicts(replay: Replay, anchors: Anchors) -> Iterator[str]:
     """The classes that no coin of such a wallet can suffer: what the node said of a specimen."""
-    cells = [cell for cell in replay.cells if not cell.is_control and is_verdict_only(cell)]
+    cells = by_class(cell for cell in replay.cells if not cell.is_control and is_verdict_only(cell))
     yield '<table class="verdicts"><thead><tr><th>class</th><th>what is done</th><th>relayed</th><th>mined</th>'
     yield "<th>what the node said</th></tr></thead><tbody>"
     for cell in cells:

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
+from regtest.malleate import ids_of
 from regtest.oracle import ChainPayment
 from regtest.record import BlockSeen, Exhibit, Record, Role
 
@@ -111,9 +112,26 @@ class Scene:
         return "".join(shown.tag for shown in self.transactions if shown.wtxids & set(block.wtxids))
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An exhibit whose bytes were read: once, for that takes longer than anything else here."""
+
+    role: Role
+    name: str
+    txid: str
+    wtxid: str
+    spends: tuple[str, ...]
+    outputs: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, exhibit: Exhibit) -> Self:
+        ids = ids_of(exhibit.raw)
+        return cls(exhibit.role, exhibit.name, ids.txid, ids.wtxid, exhibit.spends, exhibit.outputs)
+
+
 def scene_of(record: Record, payments: Sequence[ChainPayment] | None = None) -> Scene:
     """The scene of a record. `payments`: what the chain paid the customers, where that was asked."""
-    exhibits = list({exhibit.wtxid: exhibit for exhibit in record.exhibits}.values())
+    exhibits = list({seen.wtxid: seen for seen in map(_Read.of, record.exhibits)}.values())
     drawn = [exhibit for exhibit in exhibits if not _is_background(exhibit, exhibits, record.blocks)]
     ordered = _neighbours(drawn)
     told, crowd = _crowd_of(ordered)
@@ -136,7 +154,7 @@ def scene_of(record: Record, payments: Sequence[ChainPayment] | None = None) -> 
 # ------------------------------------------------------------------------------------------------------- transactions
 
 
-def _is_background(exhibit: Exhibit, exhibits: Sequence[Exhibit], blocks: Sequence[BlockSeen]) -> bool:
+def _is_background(exhibit: _Read, exhibits: Sequence[_Read], blocks: Sequence[BlockSeen]) -> bool:
     """Whether it only gave the wallet its coins: nobody disputes it, and it was never lost."""
     if exhibit.role is not Role.FUNDING:
         return False
@@ -144,9 +162,9 @@ def _is_background(exhibit: Exhibit, exhibits: Sequence[Exhibit], blocks: Sequen
     return not rivals and not any(exhibit.wtxid in block.wtxids and not block.active for block in blocks)
 
 
-def _neighbours(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+def _neighbours(exhibits: Sequence[_Read]) -> list[_Read]:
     """In their order, but whatever wants the same coin stands together."""
-    ordered: list[Exhibit] = []
+    ordered: list[_Read] = []
     for exhibit in exhibits:
         if exhibit in ordered:
             continue
@@ -158,14 +176,14 @@ def _neighbours(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
     return ordered
 
 
-def _crowd_of(exhibits: Sequence[Exhibit]) -> tuple[list[Exhibit], list[Exhibit]]:
+def _crowd_of(exhibits: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
     """Those that are told one by one, and those that are drawn as one: attempts that nobody else has a part in."""
     if len(exhibits) <= TRANSACTIONS_MAX:
         return list(exhibits), []
     spent = Counter(outpoint for exhibit in exhibits for outpoint in exhibit.spends)
     parents = {outpoint.partition(":")[0] for outpoint in spent}
 
-    def is_plain(exhibit: Exhibit) -> bool:
+    def is_plain(exhibit: _Read) -> bool:
         return exhibit.txid not in parents and all(spent[outpoint] == 1 for outpoint in exhibit.spends)
 
     special = [exhibit for exhibit in exhibits if not is_plain(exhibit)][: TRANSACTIONS_MAX - 1]
@@ -174,14 +192,14 @@ def _crowd_of(exhibits: Sequence[Exhibit]) -> tuple[list[Exhibit], list[Exhibit]
     return [e for e in exhibits if e in first], [e for e in exhibits if e not in first]
 
 
-def _shown(exhibit: Exhibit, record: Record, number_of: Mapping[str, int], everybody: Sequence[Exhibit]) -> Shown:
+def _shown(exhibit: _Read, record: Record, number_of: Mapping[str, int], everybody: Sequence[_Read]) -> Shown:
     state, where = _fate(exhibit, record.blocks)
     outputs = tuple(_outputs(exhibit, number_of, record, everybody))
     wtxids = frozenset({exhibit.wtxid})
     return Shown("", exhibit.role, exhibit.name, exhibit.txid, state, where, exhibit.spends, outputs, wtxids)
 
 
-def _fate(exhibit: Exhibit, blocks: Sequence[BlockSeen]) -> tuple[State, str]:
+def _fate(exhibit: _Read, blocks: Sequence[BlockSeen]) -> tuple[State, str]:
     held = [block for block in blocks if exhibit.wtxid in block.wtxids]
     for block in held:
         if block.active:
@@ -192,7 +210,7 @@ def _fate(exhibit: Exhibit, blocks: Sequence[BlockSeen]) -> tuple[State, str]:
 
 
 def _outputs(
-    exhibit: Exhibit, number_of: Mapping[str, int], record: Record, everybody: Sequence[Exhibit]
+    exhibit: _Read, number_of: Mapping[str, int], record: Record, everybody: Sequence[_Read]
 ) -> Iterable[Output]:
     """Customers first, each on a line of his own; then what another one here spends; and all the rest together."""
     spent = {outpoint for other in everybody for outpoint in other.spends}
@@ -217,7 +235,7 @@ def _outputs(
         yield _output(exhibit, "change" if own else "elsewhere", left)
 
 
-def _output(exhibit: Exhibit, words: str, vouts: Sequence[int], payee: int | None = None) -> Output:
+def _output(exhibit: _Read, words: str, vouts: Sequence[int], payee: int | None = None) -> Output:
     return Output(words, sum(exhibit.outputs[vout][1] for vout in vouts), frozenset(vouts), payee)
 
 
@@ -265,7 +283,7 @@ def _spends(transactions: Sequence[Shown]) -> Iterable[Spend]:
                 yield Spend(parents[txid], int(vout), child)
 
 
-def _coins(transactions: Sequence[Shown], exhibits: Sequence[Exhibit]) -> Iterable[Coin]:
+def _coins(transactions: Sequence[Shown], exhibits: Sequence[_Read]) -> Iterable[Coin]:
     """Outpoints from before the story, those with the same spenders together."""
     made_here = {shown.txid for shown in transactions if shown.count == 1}
     amounts = {f"{e.txid}:{vout}": sats for e in exhibits for vout, (_, sats) in enumerate(e.outputs)}
@@ -283,7 +301,7 @@ def _coins(transactions: Sequence[Shown], exhibits: Sequence[Exhibit]) -> Iterab
 
 
 def _payees(
-    record: Record, exhibits: Sequence[Exhibit], payments: Sequence[ChainPayment] | None, *, merged: bool
+    record: Record, exhibits: Sequence[_Read], payments: Sequence[ChainPayment] | None, *, merged: bool
 ) -> tuple[tuple[Payee, ...], dict[str, int]]:
     """The customers, and the number of each one's script. They are one where they are many or cannot be told apart."""
     scripts = [script for _, script, _ in record.customers]

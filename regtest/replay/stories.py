@@ -12,7 +12,7 @@ from regtest.record import Moment
 from regtest.replay.cells import ENDING_WORDS, Cell, Replay
 from regtest.replay.picture import picture_svg
 from regtest.replay.pieces import KINDS, Anchors, badge, mark, reasons_of, sign, text, with_ids
-from regtest.replay.words import is_verdict_only
+from regtest.replay.words import by_class, is_of_matrix
 from regtest.report.table import short_btc
 from regtest.scenarios.stage import ASKED, ON_CHAIN
 
@@ -126,8 +126,8 @@ def scenario_stories(replay: Replay, anchors: Anchors) -> Iterator[str]:
 def class_stories(replay: Replay, anchors: Anchors) -> Iterator[str]:
     """One folded chapter for each class that has cells in the matrix, with a folded story for each of them."""
     chapters: dict[str, list[Cell]] = {}
-    for cell in replay.cells:
-        if cell.class_id is not None and not is_verdict_only(cell):
+    for cell in by_class(replay.cells):
+        if cell.class_id is not None and is_of_matrix(cell):
             chapters.setdefault(cell.class_id, []).append(cell)
     for class_id, cells in chapters.items():
         marks = "".join(sign(cell.standing) for cell in cells)

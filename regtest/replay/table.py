@@ -10,6 +10,7 @@ from typing import Final
 from regtest.replay.cells import ENDING_WORDS, Cell, Ending, Replay, Standing
 from regtest.replay.words import (
     SHORT_ENDINGS,
+    by_class,
     ending_words,
     headline,
     is_of_matrix,
@@ -61,7 +62,7 @@ def table_lines(replay: Replay, ink: Ink) -> Iterator[str]:
 
 
 def _matrix(replay: Replay, ink: Ink) -> Iterator[str]:
-    cells = [cell for cell in replay.cells if not cell.is_control and is_of_matrix(cell)]
+    cells = by_class(cell for cell in replay.cells if not cell.is_control and is_of_matrix(cell))
     if not cells:
         return
     endings = [ending for ending in Ending if any(cell.ending is ending for cell in cells)]
@@ -128,7 +129,7 @@ def _scenario_cell(cell: Cell | None, ink: Ink) -> str:
 
 def _not_ours(replay: Replay, ink: Ink) -> Iterator[str]:
     """The classes of which only the node's verdict was asked."""
-    cells = [cell for cell in replay.cells if not cell.is_control and is_verdict_only(cell)]
+    cells = by_class(cell for cell in replay.cells if not cell.is_control and is_verdict_only(cell))
     if not cells:
         return
     classes = " ".join(dict.fromkeys(cell.class_id or "" for cell in cells))

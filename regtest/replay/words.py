@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from regtest.malleate import MALLEATORS
 from regtest.replay.cells import MUST_LOSE, Cell, Ending, Replay, Standing
 from regtest.report.table import WORDS, short_btc
 from regtest.rpc import btc_of
@@ -52,12 +53,18 @@ def processors_of(replay: Replay) -> tuple[str, ...]:
 
 def is_of_matrix(cell: Cell) -> bool:
     """Whether the cell has a place in the matrix, class by ending."""
-    return cell.class_id is not None and cell.ending is not None and cell.standing is not Standing.NOT_OURS
+    return cell.class_id is not None and cell.ending is not None
 
 
 def is_verdict_only(cell: Cell) -> bool:
-    """Whether the cell is about a class that no coin of such a wallet can be re-encoded by."""
-    return cell.class_id is not None and not is_of_matrix(cell)
+    """Whether the cell is about a class that no coin of such a wallet can be re-encoded by, and so has no ending."""
+    return cell.class_id is not None and cell.ending is None
+
+
+def by_class(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells in the order of the table of classes; those of one class stay in the order in which they came."""
+    places = {class_id: place for place, class_id in enumerate(MALLEATORS)}
+    return sorted(cells, key=lambda cell: places.get(cell.class_id or "", len(places)))
 
 
 def ending_words(cell: Cell) -> str:
