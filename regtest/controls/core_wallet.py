@@ -77,6 +77,9 @@ class CoreWalletClerk(Clerk):
         except RpcError as refusal:
             log.info("The wallet does not bump %s: %s.", made[-1].txid, refusal.message)
             return False
+        except RpcUnreachable as silence:
+            log.info("Nobody knows yet whether %s is bumped: %s.", made[-1].txid, silence.reason)
+            return False
         self._poll(payment)
         return True
 

@@ -36,30 +36,28 @@ class GateOnlyClerk(Watcher):
 
     def __init__(self, place: Place, power: Power) -> None:
         super().__init__(place, power)
-        self._since = str(self.wallet.getblockhash(place.floor))
+        self._unexplained: list[Mined] = []
 
     def look(self) -> None:
         """See the chain as it is now, and explain what its coins were spent for."""
         super().look()
-        self.unexplained = self._unexplained()
-        for mined in list(self.unexplained):
-            if self._explain(mined):
-                self.unexplained.remove(mined)
+        self._unexplained = [mined for mined in self._unknown_spends() if not self._explain(mined)]
 
     def pay(self, payment: Payment, made: Sequence[Attempt]) -> None:
         """Only while the gate is open."""
         current = self.book.payment(payment.request_id)
         if current.state is not State.PENDING:
             return  # a spend in the chain explained it in this very round
-        if self.unexplained:
-            log.warning("%s waits: %s is not explained.", payment.request_id, self.unexplained[0].txid)
+        if self._unexplained:
+            log.warning("%s waits: %s is not explained.", payment.request_id, self._unexplained[0].txid)
             return
         super().pay(payment, made)
 
-    def _unexplained(self) -> list[Mined]:
+    def _unknown_spends(self) -> list[Mined]:
         """What the wallet calls a spend of its own in a block, and no attempt of the book's accounts for."""
         known = self.book.coins_of()
-        listed = self.wallet.listsinceblock(self._since)["transactions"]
+        since = self.wallet.getblockhash(self.place.floor)
+        listed = self.wallet.listsinceblock(since)["transactions"]
         own = {entry["txid"] for entry in listed if entry["category"] == "send" and entry["confirmations"] > 0}
         return [m for m in self.sight.mined() if m.txid in own and known.isdisjoint(m.outpoints)]
 
