@@ -1,4 +1,4 @@
-"""What another holder of the same keys can sign beside the processor, and what a stranger makes of it."""
+"""What others sign: another holder of the processor's keys, and strangers with coins of their own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ FINAL_SEQUENCE: Final = 0xFFFF_FFFF
 _ANYONE_CAN_PAY: Final = 0x80
 _STRANGER: Final = "T22"
 _STRANGERS_SATS: Final = 50_000
+_LINK_FEE_SATS: Final = 20_000
+"""Far above what a processor pays, so that it is not the links that a full chain is cut of."""
 
 
 class Owner:
@@ -55,12 +57,25 @@ def _openly(tx: CTransaction, index: int, prevout: Prevout, keys: Sequence[bytes
     raise LookupError(f"no key for {prevout.script.hex()}")
 
 
-def strangers_coin(network: Network) -> OwnCoin:
+def strangers_coin(network: Network, sats: int = _STRANGERS_SATS) -> OwnCoin:
     """A confirmed coin of somebody who has nothing to do with it all."""
     secret = secrets.token_bytes(32)
     script = _script_of(PrivateKey(secret).public_key.format())
-    funding = network.fund(script.hex(), _STRANGERS_SATS)
-    return OwnCoin(funding.txid, funding.vout, Prevout(script, _STRANGERS_SATS), secret)
+    funding = network.fund(script.hex(), sats)
+    return OwnCoin(funding.txid, funding.vout, Prevout(script, sats), secret)
+
+
+def strangers_chain(coin: OwnCoin, length: int, script_hex: str, sats: int) -> list[bytes]:
+    """So many transactions in a row, each from the one before; the first output of the last is a deposit."""
+    chain: list[bytes] = []
+    outpoint, prevout = COutPoint(bytes.fromhex(coin.txid)[::-1], coin.vout), coin.prevout
+    for link in range(length):
+        deposits = [CTxOut(sats, CScript(bytes.fromhex(script_hex)))] if link == length - 1 else []
+        rest = prevout.sats - _LINK_FEE_SATS - sum(o.nValue for o in deposits)
+        bare = CTransaction([CTxIn(outpoint)], [*deposits, CTxOut(rest, CScript(prevout.script))], 0, 2)
+        chain.append(with_unlockings(bare, [sign_input(bare, 0, [prevout], [coin.secret])]))
+        outpoint, prevout = COutPoint(bare.GetTxid(), len(deposits)), Prevout(prevout.script, rest)
+    return chain
 
 
 def with_an_input_added(network: Network, raw: bytes, coin: OwnCoin) -> bytes:

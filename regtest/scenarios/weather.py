@@ -25,6 +25,8 @@ _EXPIRY_S: Final = 337 * 3600
 """An hour more than what nodes keep in their mempools for."""
 _KICK_SATS: Final = 1_000_000
 _ANNOUNCED_S: Final = 3.0
+_ANCESTORS_MAX: Final = 25
+"""Up to Bitcoin Core 30; since 31 it is clusters that are limited, and the node says to what."""
 
 
 class Weather:
@@ -89,6 +91,11 @@ class Weather:
         except RpcError as refusal:
             return f"{refusal.code} {refusal.message.partition(',')[0]}"
         return "accepted"
+
+    @property
+    def chain_max(self) -> int:
+        """How many transactions in a row a mempool holds, unless told otherwise."""
+        return int(self._network.rpc.getmempoolinfo().get("limitclustercount", _ANCESTORS_MAX))
 
     def chain_limit(self, count: int) -> str:
         """The option that lets a mempool hold at most so many transactions in a row, as this node calls it."""
