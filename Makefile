@@ -44,6 +44,9 @@ install:
 demo: venv  ## replay the attack on a private regtest network
 	@$(BIN)/withdrawals-regtest demo
 
+replay: venv  ## the whole attack kit: every class in every ending, every scenario, every control: PROCESSOR=module:factory, ARGS="--class T02b"
+	@$(BIN)/withdrawals-regtest replay $(if $(PROCESSOR),--processor $(PROCESSOR)) $(ARGS)
+
 test: venv  ## run the unit, integration and functional tests
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 

@@ -6,24 +6,23 @@ command line is wrong · 3 nothing could be played: no node, or no Redis server.
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 import json
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 
-from regtest.demo import demo, narrated_to, play
+from regtest.demo import demo
 from regtest.malleate import catalogue_page, describe_malleators
 from regtest.provision import ProvisionError
-from regtest.report.document import report_text
+from regtest.replay.command import replay_command
 from regtest.report.ink import Ink
-from regtest.report.table import summary_lines, verdict_lines
-from regtest.scenarios import SCENARIOS, Scenario
+from regtest.scenarios import SCENARIOS
+from regtest.scenarios.kit import KIT
+from regtest.scenarios.page import scenarios_page
 
 EXIT_FAILED: Final = 1
 EXIT_NOTHING_PLAYED: Final = 3
@@ -55,13 +54,20 @@ def demo_command(out: Path) -> None:
 
 @cli.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
-def list_command(*, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="The page docs/scenarios.md instead.")
+def list_command(*, as_json: bool, markdown: bool) -> None:
     """Every scenario: its name, its title, and the classes and failures that it covers."""
+    if markdown:
+        click.echo(scenarios_page(KIT), nl=False)
+        return
     if as_json:
-        rows = [{"scenario": s.name, "title": s.title, "covers": list(s.covers)} for s in SCENARIOS.values()]
+        rows = [
+            {"scenario": s.name, "title": s.title, "covers": list(s.covers), "must_lose": list(s.losers)}
+            for s in KIT.values()
+        ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for scenario in SCENARIOS.values():
+    for scenario in KIT.values():
         click.echo(f"{scenario.name:<20}{scenario.title}")
         covers, losers = ", ".join(scenario.covers) or "the ordinary day", ", ".join(scenario.losers) or "nobody"
         click.echo(f"{'':<20}covers {covers}; must lose: {losers}")
@@ -74,26 +80,7 @@ def classes_command(*, markdown: bool) -> None:
     click.echo(catalogue_page() if markdown else describe_malleators(), nl=not markdown)
 
 
-@cli.command("replay")
-@click.argument("names", metavar="SCENARIO...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output; all else goes to stderr.")
-@click.option("--inline", is_flag=True, help="Without Redis and worker processes: all work in this process.")
-@click.option("--log", "log_path", type=click.Path(dir_okay=False, path_type=Path), help="Where the narration goes.")
-def replay_command(names: tuple[str, ...], log_path: Path | None, *, as_json: bool, inline: bool) -> None:
-    """Play the scenarios with these names, in full; * and ? stand for any characters."""
-    scenarios = scenarios_named(names)
-    ink = Ink.of(sys.stderr if as_json else sys.stdout)
-
-    def show(words: str) -> None:
-        click.echo(words, err=as_json)
-
-    with narrated_to(log_path):
-        run = play(scenarios, ink, in_full=[s.name for s in scenarios], processes=not inline, show=show)
-    results = [p.result for p in run.performances]
-    if as_json:
-        click.echo(report_text(run.node, results), nl=False)
-    show("\n".join(["", *summary_lines(scenarios, results, ink), "", *verdict_lines(results, run.problems, ink)]))
-    sys.exit(EXIT_FAILED if run.problems else 0)
+cli.add_command(replay_command)
 
 
 @cli.command("simulate")
@@ -111,14 +98,6 @@ def simulate_command(seed: int, years: float, processes: int, *, replay: bool) -
         ) from error
     words = ["--replay", str(seed)] if replay else ["--seed", str(seed), "--years", str(years)]
     sys.exit(simulator.main(words if replay else [*words, "--processes", str(processes)]))
-
-
-def scenarios_named(patterns: Sequence[str]) -> list[Scenario]:
-    """Scenarios whose name fits one of the patterns, each once, in the demo's order. Raises `click.BadParameter`."""
-    for pattern in patterns:
-        if not fnmatch.filter(SCENARIOS, pattern):
-            raise click.BadParameter(f"no scenario is called {pattern!r}; there are: {', '.join(SCENARIOS)}")
-    return [s for s in SCENARIOS.values() if any(fnmatch.fnmatchcase(s.name, pattern) for pattern in patterns)]
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from regtest.record import Moment
 from regtest.report.document import NodeVersion, write_report
 from regtest.report.ink import Ink, Style
 from regtest.report.judge import problems_of
@@ -81,7 +82,7 @@ def play(
                 continue
             if scenario.name in whole:
                 live.wipe()
-                show("\n".join([*story_lines(scenario, run.of(scenario), ink), ""]))
+                show("\n".join([*story_lines(scenario, _told(run.of(scenario)), ink), ""]))
             say(scenario.name, _in_a_line(run.of(scenario), ink))
             if scenario.name in whole:
                 show("")
@@ -139,6 +140,10 @@ def _shown_on(live: LiveLine) -> Iterator[None]:
     finally:
         story.removeHandler(live)
         live.wipe()
+
+
+def _told(performances: Sequence[Performance]) -> list[tuple[str, Sequence[Moment]]]:
+    return [(p.result.processor, p.record.moments) for p in performances]
 
 
 def _who_works(*, processes: bool) -> str:

@@ -6,14 +6,18 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from regtest.record import Moment
 from regtest.report.ink import Ink, Style
 from regtest.report.results import Result
 from regtest.report.story import brief, side_by_side
 from regtest.rpc import btc_of
-from regtest.scenarios.model import NAIVE, OURS, Outcome, Scenario
-from regtest.scenarios.perform import Performance
+from regtest.scenarios.model import NAIVE, NAIVE_TXID, OURS, Outcome, Scenario
 
-HEADS: Final = {NAIVE: "naive (asks for its txid)", OURS: "withdrawals (watches its coin)"}
+HEADS: Final = {
+    NAIVE: "naive (asks for its txid)",
+    NAIVE_TXID: "naive-txid (asks for its txid)",
+    OURS: "withdrawals (watches its coin)",
+}
 WORDS: Final = {
     Outcome.PAID_ONCE: ("paid once", Style.GOOD),
     Outcome.PAID_TWICE: ("PAID TWICE", Style.BAD),
@@ -29,14 +33,14 @@ _TITLE_WIDTH_MIN: Final = 24
 _LOUD: Final = (("PAID TWICE", Style.BAD), ("paid once", Style.GOOD), ("not paid", Style.ODD))
 
 
-def story_lines(scenario: Scenario, performances: Sequence[Performance], ink: Ink) -> Iterator[str]:
-    """One story, told by each processor in a column of its own."""
-    cell = (ink.width - _LABEL_WIDTH) // len(performances) - _GAP
+def story_lines(scenario: Scenario, tellings: Sequence[tuple[str, Sequence[Moment]]], ink: Ink) -> Iterator[str]:
+    """One story, told by each processor, which is named, in a column of its own."""
+    cell = (ink.width - _LABEL_WIDTH) // len(tellings) - _GAP
     yield ink.paint(scenario.title, Style.TITLE)
     yield ""
-    heads = _row("", [HEADS[p.result.processor] for p in performances], cell, ink)
+    heads = _row("", [HEADS.get(who, who) for who, _ in tellings], cell, ink)
     yield from (ink.paint(head, Style.TITLE) for head in heads)
-    for label, told in side_by_side(*(p.record.moments for p in performances)):
+    for label, told in side_by_side(*(moments for _, moments in tellings)):
         yield from _row(label, [brief(words or "") for words in told], cell, ink)
     yield ""
     yield from (f"  {line}" for line in textwrap.wrap(scenario.moral, ink.width - 4))

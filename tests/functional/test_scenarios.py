@@ -152,22 +152,21 @@ def test_what_the_lint_refused_keeps_its_coins(stage_network: Network) -> None:
 
 def test_the_command_line_plays_stories_with_real_processes(tmp_path: Path) -> None:
     """What another team's CI calls: the exit code says who won, and the JSON is exactly what was promised."""
-    command = [str(PROGRAM), "replay", "mtgox", "lost-*", "--json", "--log", str(tmp_path / "story.log")]
+    command = [str(PROGRAM), "replay", "mtgox", "lost-*", "--json", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert set(report) == {"node", "results"}
+    assert set(report) == {"node", "summary", "results"}
     assert set(report["node"]) == {"version", "subversion"}
-    rows = [(r["scenario"], r["processor"], r["outcome"], r["paid_sats"]) for r in report["results"]]
-    assert rows == [
-        ("mtgox", "naive", "paid_twice", 2 * OWED_SATS),
-        ("mtgox", "withdrawals", "paid_once", OWED_SATS),
-        ("lost-reply", "naive", "paid_twice", 2 * OWED_SATS),
-        ("lost-reply", "withdrawals", "paid_once", OWED_SATS),
-    ]
+    assert report["summary"]["failed"] == report["summary"]["controls_survived"] == 0
+    rows = {(r["scenario"], r["processor"]): (r["outcome"], r["paid_sats"]) for r in report["results"]}
+    for scenario in ("mtgox", "lost-reply"):
+        assert rows[scenario, "withdrawals"] == ("paid_once", OWED_SATS)
+        assert rows[scenario, "naive-txid"] == ("paid_twice", 2 * OWED_SATS)
+        assert {who for name, who in rows if name == scenario} == {"withdrawals", *CONTROLS}
     assert "\033" not in done.stdout + done.stderr
     assert "PASSED" in done.stderr
-    assert "attacker re-encodes it: mined as" in (tmp_path / "story.log").read_text(encoding="utf-8")
+    assert "attacker re-encodes it: mined as" in (tmp_path / "replay.log").read_text(encoding="utf-8")
 
 
 def test_a_story_that_breaks_off_fails_the_run(stage_network: Network) -> None:
