@@ -72,6 +72,11 @@ class AnswerHttp:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """The node is asked twice, and the client hears the second answer: something on the way repeats what it sends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """The node answers, and `change` turns its reply object (`result`, `error`, `id`) into the one delivered."""
 
@@ -94,7 +99,17 @@ class Elsewhere:
 
 
 Fault: TypeAlias = (
-    DropRequest | DropReply | Delay | Hold | Answer | AnswerError | AnswerHttp | Rewrite | Meanwhile | Elsewhere
+    DropRequest
+    | DropReply
+    | Delay
+    | Hold
+    | Answer
+    | AnswerError
+    | AnswerHttp
+    | Repeat
+    | Rewrite
+    | Meanwhile
+    | Elsewhere
 )
 
 

@@ -29,6 +29,7 @@ class Processor(Protocol):
     """One processor on the harness's node. Amounts are integer satoshis; a request id names one withdrawal for ever.
 
     Nothing happens by itself: `tick` is one round of whatever its workers do. So a scenario decides what comes first.
+    While one thread is in `tick`, another may call anything else, as customers and operators do, or `tick` once more.
     """
 
     @property

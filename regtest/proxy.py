@@ -26,6 +26,7 @@ from regtest.faults import (
     Elsewhere,
     Fault,
     Meanwhile,
+    Repeat,
     Rewrite,
     dump_json,
     parse_json,
@@ -138,8 +139,7 @@ class RpcProxy:
         if any(isinstance(fault, Answer | AnswerError | Rewrite) for fault in faults):
             reply = self._forge(path, headers, body, requests, faults)
         else:
-            elsewhere = next((fault for fault in faults if isinstance(fault, Elsewhere)), None)
-            reply = self._forward(path, headers, body, elsewhere)
+            reply = self._ask(path, headers, body, faults)
         for fault in faults:
             wait_out(fault, after=True)
         return None if any(isinstance(fault, DropReply) for fault in faults) else reply
@@ -158,6 +158,13 @@ class RpcProxy:
                     rule.times_left -= 1
                 return rule.fault
         return None
+
+    def _ask(self, path: str, headers: dict[str, str], body: bytes, faults: Sequence[Fault | None]) -> _Reply:
+        """What the node says, or another, or the second time that it is asked."""
+        elsewhere = next((fault for fault in faults if isinstance(fault, Elsewhere)), None)
+        if any(isinstance(fault, Repeat) for fault in faults):
+            self._forward(path, headers, body, elsewhere)
+        return self._forward(path, headers, body, elsewhere)
 
     def _forge(
         self, path: str, headers: dict[str, str], body: bytes, requests: Sequence[Json], faults: Sequence[Fault | None]

@@ -89,7 +89,10 @@ class Desk:
             case State.PENDING | State.SENT | State.CANCELLED:
                 return SupportAnswer(paid_again=False, words=f"Please be patient: {payment.reason}.")
             case State.FAILED:
-                self.pay_again(payment)
+                try:
+                    self.pay_again(payment)
+                except NotEnoughCoins as lack:
+                    return SupportAnswer(paid_again=False, words=f"Please be patient: {payment.reason}; {lack}.")
                 words = f"We are sorry: {payment.reason}. It was sent again."
                 return SupportAnswer(paid_again=True, words=words)
 

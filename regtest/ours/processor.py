@@ -21,7 +21,7 @@ from withdrawals.config import load_config
 from withdrawals.core.amounts import format_btc
 from withdrawals.core.model import Attempt, Batch, Withdrawal
 from withdrawals.core.types import Network, parse_request_id
-from withdrawals.errors import NotAllowed, UnknownId
+from withdrawals.errors import BreakerOpen, GateClosed, NotAllowed, UnknownId
 from withdrawals.explain import Story
 from withdrawals.processor import Processor
 from withdrawals.signing.keyfile import load_key_file
@@ -130,7 +130,7 @@ class OurProcessor:
         """Give it up, where nothing of it can have been signed."""
         try:
             self.api.cancel(request_id, reason="the customer asked for it")
-        except NotAllowed:
+        except (NotAllowed, BreakerOpen):
             return False
         return True
 
@@ -166,7 +166,7 @@ class OurProcessor:
     def _replace(self, name: str, *without: str) -> bool:
         try:
             self.api.bump(name, reason="as the story has it", without=without)
-        except NotAllowed:
+        except (NotAllowed, BreakerOpen, GateClosed):
             return False
         self.tick()
         return True

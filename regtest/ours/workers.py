@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from regtest.ours.late_signer import late
 from regtest.ours.padding import parts_for, without_lint
 from regtest.ours.plug import Plug
 from regtest.ours.premises import Premises
+from regtest.processor import Signing
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
 from withdrawals.config import load_config
@@ -50,7 +53,10 @@ class Workers(Protocol):
 
 
 class InlineWorkers:
-    """All of them in the thread that asks for a round. Nothing happens between two rounds."""
+    """All of them in the thread that asks for a round. Nothing happens between two rounds.
+
+    A round that is asked for while another thread is at one is done by a second set of workers.
+    """
 
     uses_redis = False
     resend_interval_s = 0
@@ -59,16 +65,14 @@ class InlineWorkers:
         self._inline: Inline | None = None
         self._premises: Premises | None = None
         self._plug = Plug()
-        self._working = threading.Lock()
-        self._was_killed = False
+        self._under_way = 0
+        self._quiet = threading.Condition()
+        self._lease_is_elsewhere = False
 
     def start(self, premises: Premises) -> None:
-        """Open the ledger, the node and the keys; after a power cut wait until the dead follower's lease is over."""
+        """Open the ledger, the node and the keys."""
         self._premises, self._plug = premises, Plug()
-        inline = self._inline = self._open(self._plug)
-        if self._was_killed:
-            wait_for(lambda: inline.follower.round() is not None, "the dead follower's lease to end", _LEASE_TIMEOUT_S)
-            self._was_killed = False
+        self._inline = self._open(self._plug)
 
     def stop(self) -> None:
         """Let go of them."""
@@ -81,38 +85,66 @@ class InlineWorkers:
         self._plug.pull()
         if self._inline is not None:
             self._inline.parts.rpc.close()
-        if not self._working.acquire(timeout=_DEAD_TIMEOUT_S):
-            raise TimeoutError("the round under way did not die")
-        self._working.release()
+        with self._quiet:
+            if not self._quiet.wait_for(lambda: self._under_way == 0, _DEAD_TIMEOUT_S):
+                raise TimeoutError("a round that was under way did not die")
         self.stop()
-        self._was_killed = True
+        self._lease_is_elsewhere = True
 
     def round(self, parts: Parts) -> None:
         """Follow the chain, then do what waits. Raises `PowerCut` if it was killed meanwhile."""
         del parts
-        inline, premises = self._here()
-        with self._working, without_lint(premises.signing):
-            inline.tick()
+        with self._one_more_round() as is_alone:
+            if is_alone:
+                self._tick(self._here())
+            else:
+                self._tick_of_others(1)
 
     def round_twice(self, parts: Parts) -> None:
-        """A second set of workers, in a thread of its own and with connections of its own, for this round."""
+        """Two more sets of workers, with threads and connections of their own, for one round."""
         del parts
-        inline, premises = self._here()
-        second = self._open(self._plug)
-        try:
-            with self._working, without_lint(premises.signing), ThreadPoolExecutor(2) as pool:
-                for working in [pool.submit(inline.tick), pool.submit(second.tick)]:
-                    working.result()
-        finally:
-            second.parts.close()
+        with self._one_more_round():
+            self._tick_of_others(2)
 
     def use_late_signer(self) -> None:
         """It always is one here."""
 
-    def _here(self) -> tuple[Inline, Premises]:
-        if self._inline is None or self._premises is None:
+    @contextmanager
+    def _one_more_round(self) -> Iterator[bool]:
+        """Whether it is the only one."""
+        with self._quiet:
+            self._under_way += 1
+            is_alone = self._under_way == 1
+        try:
+            yield is_alone
+        finally:
+            with self._quiet:
+                self._under_way -= 1
+                self._quiet.notify_all()
+
+    def _tick(self, inline: Inline) -> None:
+        if self._lease_is_elsewhere:
+            # Whoever followed before is gone, and is not believed to be gone before its lease is over.
+            wait_for(lambda: inline.follower.round() is not None, "the last follower's lease to end", _LEASE_TIMEOUT_S)
+            self._lease_is_elsewhere = False
+        with without_lint(Signing.SOUND if self._premises is None else self._premises.signing):
+            inline.tick()
+
+    def _tick_of_others(self, count: int) -> None:
+        others = [self._open(self._plug) for _ in range(count)]
+        try:
+            with ThreadPoolExecutor(count) as pool:
+                for working in [pool.submit(other.tick) for other in others]:
+                    working.result()
+        finally:
+            for other in others:
+                other.parts.close()
+            self._lease_is_elsewhere = True
+
+    def _here(self) -> Inline:
+        if self._inline is None:
             raise RuntimeError("its workers were not started")
-        return self._inline, self._premises
+        return self._inline
 
     def _open(self, plug: Plug) -> Inline:
         if self._premises is None:
