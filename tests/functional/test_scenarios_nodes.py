@@ -12,7 +12,7 @@ from regtest.processor import Contender
 from regtest.provision import NodeProgram
 from regtest.scenarios import Outcome, Scenario
 from regtest.scenarios.casting import casting
-from regtest.scenarios.kit import NODE_FAILURES
+from regtest.scenarios.failures import NODE_FAILURES
 from regtest.scenarios.perform import Performance, perform
 from regtest.services import NODE_ARGS
 
