@@ -18,7 +18,7 @@ _HEAD: Final = 20
 """Above the columns, for their names."""
 COIN_WIDTH, COIN_HEIGHT, COIN_GAP = 84, 36, 10
 BOX_WIDTH, BOX_HEAD, LINE_HEIGHT, BOX_FOOT, ROW_GAP = 186, 41, 18, 6, 14
-PAYEE_WIDTH, PAYEE_HEIGHT, PAYEE_GAP = 116, 76, 12
+PAYEE_WIDTH, PAYEE_HEIGHT, PAYEE_GAP = 126, 76, 12
 BEND: Final = 34
 """The width of the space between two columns, in which lines bend."""
 _CHAIN_ABOVE: Final = 46

@@ -19,7 +19,7 @@ from regtest.report.table import short_btc
 
 _NAME_MAX: Final = 19
 _LINE_MAX: Final = 14
-_PAYEE_MAX: Final = 14
+_PAYEE_MAX: Final = 15
 _TAGS_MAX: Final = 5
 _BROAD: Final = 540
 """Wider than this, it is not made to fit a telephone, but moved from side to side."""

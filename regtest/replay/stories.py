@@ -79,8 +79,8 @@ def played(cell: Cell, anchor: str | None) -> str:
         parts.append(f'<span class="must">must {text(cell.must)}</span>')
     parts.append(f"</header>{reasons_of(cell)}")
     picture = picture_svg(cell.record, result.payments if result is not None else None)
-    parts.append(f'<figure class="picture">{picture}</figure>' if picture else "")
-    parts.append(f"{timeline(cell.record.moments)}{_facts(cell)}</section>")
+    figure = f'<figure class="picture">{picture}</figure>' if picture else ""
+    parts.append(f'<div class="told">{figure}{timeline(cell.record.moments)}</div>{_facts(cell)}</section>')
     return "".join(parts)
 
 

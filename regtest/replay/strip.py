@@ -44,7 +44,7 @@ class Strip:
         self.tracks: list[Track] = []
         self.notes: list[Note] = [Note(MARGIN, y - 28, "the chain", "head")]
         self.right, self.bottom = 0, y
-        if not scene.active and not scene.lost:
+        if not scene.lost and not any(scene.tags_in(block) for block in scene.active):
             self.notes.append(Note(MARGIN, y - 8, "no block ever held any of these"))
             return
         self._scene, self._y = scene, y
