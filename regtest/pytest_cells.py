@@ -70,7 +70,7 @@ def lines_of(cell: Cell) -> Iterator[str]:
     if cell.record.moments:
         width = max(len(moment.label) for moment in cell.record.moments)
         yield ""
-        yield from (f"  {m.height:>6}  {m.label.ljust(width)}  {m.words}" for m in cell.record.moments)
+        yield from (f"  {m.height or '':>6}  {m.label.ljust(width)}  {m.words}" for m in cell.record.moments)
     if cell.moral:
         yield ""
         yield f"  {cell.moral}"
