@@ -91,7 +91,7 @@ def reason_is_misread(stage: Stage) -> None:
     befall_sending(stage, refusal(-26, KNOWN, taken=True), times=1)
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
-    stage.work()
+    until(_GRACE_ROUNDS, lambda: bool(stage.signed), stage.work)
     raw = stage.signed[-1]
     stage.tell_txid(SIGNED, "txid", raw)
     stage.complain()
