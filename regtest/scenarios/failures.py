@@ -8,6 +8,7 @@ from regtest.scenarios.bystanders import CHILD_PAYS, INPUTS_SEALED, OTHER_WITNES
 from regtest.scenarios.forgetting import EXPIRED, MEMPOOL_LOST, NODE_KILLED, STALE_INDEX
 from regtest.scenarios.model import Scenario
 from regtest.scenarios.opinions import TWIN_FIRST, TWO_NODES, WHATEVER_IT_ANSWERS
+from regtest.scenarios.replacements import REPLACED_AND_PAID, REPLACED_AND_TAKEN
 from regtest.scenarios.shallows import CHAIN_TOO_LONG, CHANGE_CHAIN, LOWER_TIP
 
 NODE_FAILURES: Final[tuple[Scenario, ...]] = (
@@ -25,4 +26,6 @@ NODE_FAILURES: Final[tuple[Scenario, ...]] = (
     WHATEVER_IT_ANSWERS,
     TWIN_FIRST,
     CHANGE_CHAIN,
+    REPLACED_AND_PAID,
+    REPLACED_AND_TAKEN,
 )
