@@ -63,8 +63,10 @@ class CoreWalletClerk(Clerk):
                 self._poll(payment)
 
     def raw_transactions(self, request_id: str) -> list[bytes]:
-        """The wallet keeps the bytes, as it signed them."""
+        """The wallet keeps the bytes, as it signed them; what the book does not have yet has the label."""
         txids = [attempt.txid for attempt in self.book.attempts(request_id)]
+        if self.book.payment(request_id).state in {State.SENDING, State.UNSURE}:
+            txids += self._unbooked(request_id)
         return [bytes.fromhex(self.wallet.gettransaction(txid)["hex"]) for txid in txids]
 
     def bump(self, request_id: str) -> bool:

@@ -30,14 +30,15 @@ class ControlProcessor:
         self._site = site
         self._floor: int | None = None
         self._power = Power()
-        self._clerk: Clerk | None = None
+        self._front: Clerk | None = None
+        self._worker: Clerk | None = None
 
     @property
-    def clerk(self) -> Clerk:
-        """The one who works here. Raises `RuntimeError` before the first start."""
-        if self._clerk is None:
+    def front(self) -> Clerk:
+        """Who speaks with the exchange and its customers: another process than the worker, with the same book."""
+        if self._front is None:
             raise RuntimeError(f"{self.name} was not started")
-        return self._clerk
+        return self._front
 
     def start(self) -> None:
         """Load or make the wallet, open the book, and let the clerk look at what was left half done."""
@@ -45,8 +46,8 @@ class ControlProcessor:
         if self._floor is None:
             self._floor = int(self.node.rpc.getblockcount())
         self._power = Power()
-        self._clerk = self._hire()
-        self._clerk.wake()
+        self._front, self._worker = self._hire(Power()), self._hire(self._power)
+        self._worker.wake()
 
     def stop(self) -> None:
         """Nothing runs between two rounds; the book stays."""
@@ -85,19 +86,23 @@ class ControlProcessor:
     def enqueue(self, request_id: str, address: str, sats: int) -> None:
         """Write the withdrawal down."""
         script = script_of(self.node.rpc, address)
-        self.clerk.book.add(Payment(request_id, address, script, sats, State.PENDING, "waiting to be sent"))
+        self.front.book.add(Payment(request_id, address, script, sats, State.PENDING, "waiting to be sent"))
 
     def cancel(self, request_id: str) -> bool:
         """Give up what was not sent, or has failed, as far as the book knows."""
-        return self.clerk.book.move(request_id, _NOT_SENT, State.CANCELLED, "cancelled, and the money given back")
+        return self.front.book.move(request_id, _NOT_SENT, State.CANCELLED, "cancelled, and the money given back")
 
     def tick(self) -> None:
         """One round of work. It ends early, as its worker did, if the power is cut meanwhile."""
-        self._round(self.clerk)
+        if self._worker is not None:
+            self._round(self._worker)
 
     def tick_twice(self) -> None:
         """One round by two clerks at once."""
-        threads = [threading.Thread(target=self._round, args=(self._hire(),), name=f"{self.name}-{n}") for n in (1, 2)]
+        threads = [
+            threading.Thread(target=self._round, args=(self._hire(self._power),), name=f"{self.name}-{n}")
+            for n in (1, 2)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -105,24 +110,24 @@ class ControlProcessor:
 
     def status(self, request_id: str) -> str:
         """The state, in the book's word."""
-        return self.clerk.book.payment(request_id).state
+        return self.front.book.payment(request_id).state
 
     def is_it_confirmed(self, request_id: str) -> str:
         """The state, and why it is that."""
-        payment = self.clerk.book.payment(request_id)
+        payment = self.front.book.payment(request_id)
         return f"{payment.state}: {payment.reason}"
 
     def support_retry(self, request_id: str) -> SupportAnswer:
         """Do for this one at once what the next rounds would do."""
-        return self.clerk.complaint(request_id)
+        return self.front.complaint(request_id)
 
     def bump(self, request_id: str) -> bool:
         """Raise the fee of a payment that is under way."""
-        return self.clerk.bump(request_id)
+        return self.front.bump(request_id)
 
     def signed_transactions(self, request_id: str) -> list[bytes]:
         """All that was signed for it, oldest first, as far as its book remembers."""
-        return self.clerk.raw_transactions(request_id)
+        return self.front.raw_transactions(request_id)
 
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """Out of its wallet on the node."""
@@ -138,7 +143,7 @@ class ControlProcessor:
     def _backup(self) -> Path:
         return self.directory / "backup.sqlite"
 
-    def _hire(self) -> Clerk:
+    def _hire(self, power: Power) -> Clerk:
         place = Place(
             self._site.rpc_port,
             self._site.cookie_path,
@@ -148,7 +153,7 @@ class ControlProcessor:
             pads=self._site.signing is not Signing.SOUND,
             floor=self._floor or 0,
         )
-        return self._clerk_type(place, self._power)
+        return self._clerk_type(place, power)
 
     def _round(self, clerk: Clerk) -> None:
         try:

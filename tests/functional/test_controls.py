@@ -152,6 +152,7 @@ def test_a_control_that_dies_while_it_sends_says_nothing_more(
         working.start()
         assert held.reached.wait(30)
         desk.kill()
+        assert len(desk.signed_transactions("w1")) == 1
         held.release.set()
         working.join(30)
         assert not working.is_alive()
@@ -219,7 +220,7 @@ def test_the_gate_is_shut_until_every_spend_is_explained(network: Network, begin
     assert desk.is_it_confirmed("w1") == f"confirmed: paid by {ids_of(paying).txid}"
     assert desk.signed_transactions("w1") == [paying]
     assert len(desk.signed_transactions("w2")) == 1
-    wallet = network.node.wallet(desk.clerk.place.wallet)
+    wallet = network.node.wallet(desk.front.place.wallet)
     wallet.sendtoaddress(str(network.miner.getnewaddress()), "0.1")
     day.owe("w3")
     network.mine()
