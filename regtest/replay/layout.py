@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from regtest.replay.boxes import MARGIN, Box, Note
-from regtest.replay.scene import Output, Scene, State
+from regtest.replay.scene import Scene
+from regtest.replay.shown import Output, State
 from regtest.replay.strip import BlockBox, Strip, Track
 
 _HEAD: Final = 20

@@ -13,7 +13,8 @@ from regtest.record import Record
 from regtest.replay.boxes import Box
 from regtest.replay.layout import BEND, Edge, Layout, layout_of, line_y
 from regtest.replay.pieces import text
-from regtest.replay.scene import Coin, Payee, Scene, Shown, State, scene_of
+from regtest.replay.scene import Coin, Payee, Scene, scene_of
+from regtest.replay.shown import Shown, State
 from regtest.replay.strip import BlockBox, Track
 from regtest.report.table import short_btc
 

@@ -7,60 +7,26 @@ shows a few of them, and says how many more there are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
-from regtest.malleate import ids_of
 from regtest.oracle import ChainPayment
-from regtest.record import BlockSeen, Exhibit, Record, Role
+from regtest.record import BlockSeen, Record
+from regtest.replay.shown import (
+    Read,
+    Shown,
+    State,
+    as_one,
+    crowd_of,
+    is_background,
+    neighbours,
+    shown_of,
+    unseen_payments,
+)
 
-TRANSACTIONS_MAX: Final = 8
 PAYEES_MAX: Final = 4
-_PLAIN_SHOWN: Final = 3
-"""Of a crowd in which all are alike."""
 _TAGS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-class State(StrEnum):
-    """What became of a transaction."""
-
-    MINED = "mined"
-    """A block of the active chain has it at the end."""
-    LOST = "lost"
-    """Only blocks that were left behind have it."""
-    NEVER = "never"
-    """No block ever had it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One line in a transaction's box: an output, or several of which nothing is to be told apart."""
-
-    words: str
-    sats: int
-    vouts: frozenset[int]
-    payee: int | None = None
-    """Whom of the payees it pays, by number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One transaction, or a crowd of them as one."""
-
-    tag: str
-    """A letter, by which blocks name it."""
-    role: Role | None
-    """None: it paid, and the story's record does not have it."""
-    name: str
-    txid: str
-    state: State
-    where: str
-    spends: tuple[str, ...]
-    outputs: tuple[Output, ...]
-    wtxids: frozenset[str]
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,159 +78,26 @@ class Scene:
         return "".join(shown.tag for shown in self.transactions if shown.wtxids & set(block.wtxids))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """An exhibit whose bytes were read: once, for that takes longer than anything else here."""
-
-    role: Role
-    name: str
-    txid: str
-    wtxid: str
-    spends: tuple[str, ...]
-    outputs: tuple[tuple[str, int], ...]
-
-    @classmethod
-    def of(cls, exhibit: Exhibit) -> Self:
-        ids = ids_of(exhibit.raw)
-        return cls(exhibit.role, exhibit.name, ids.txid, ids.wtxid, exhibit.spends, exhibit.outputs)
-
-
 def scene_of(record: Record, payments: Sequence[ChainPayment] | None = None) -> Scene:
     """The scene of a record. `payments`: what the chain paid the customers, where that was asked."""
-    exhibits = list({seen.wtxid: seen for seen in map(_Read.of, record.exhibits)}.values())
-    drawn = [exhibit for exhibit in exhibits if not _is_background(exhibit, exhibits, record.blocks)]
-    ordered = _neighbours(drawn)
-    told, crowd = _crowd_of(ordered)
+    exhibits = list({seen.wtxid: seen for seen in map(Read.of, record.exhibits)}.values())
+    drawn = [exhibit for exhibit in exhibits if not is_background(exhibit, exhibits, record.blocks)]
+    ordered = neighbours(drawn)
+    told, crowd = crowd_of(ordered)
     known = {exhibit.txid for exhibit in exhibits}
     unseen = [payment for payment in payments or () if payment.txid not in known]
     payees, number_of = _payees(record, exhibits, payments, merged=bool(unseen))
-    shown = [_shown(e, record, number_of, ordered) for e in told]
+    shown = [shown_of(e, record, number_of, ordered) for e in told]
     if crowd:
-        shown.append(_as_one([_shown(e, record, number_of, ordered) for e in crowd]))
+        shown.append(as_one([shown_of(e, record, number_of, ordered) for e in crowd]))
     if unseen:
-        shown.append(_unseen(unseen, payee=0 if payees else None))
+        shown.append(unseen_payments(unseen, payee=0 if payees else None))
     lettered = tuple(replace(one, tag=tag) for one, tag in zip(shown, _TAGS, strict=False))
     spends = tuple(_spends(lettered))
     coins = tuple(_coins(lettered, exhibits))
     active = tuple(block for block in record.blocks if block.active)
     heights = [m.height for m in record.moments if m.height is not None] + [block.height for block in active]
     return Scene(coins, lettered, spends, payees, active, _branches(record.blocks), max(heights, default=None))
-
-
-# ------------------------------------------------------------------------------------------------------- transactions
-
-
-def _is_background(exhibit: _Read, exhibits: Sequence[_Read], blocks: Sequence[BlockSeen]) -> bool:
-    """Whether it only gave the wallet its coins: nobody disputes it, and it was never lost."""
-    if exhibit.role is not Role.FUNDING:
-        return False
-    rivals = any(e is not exhibit and (set(e.spends) & set(exhibit.spends) or e.txid == exhibit.txid) for e in exhibits)
-    return not rivals and not any(exhibit.wtxid in block.wtxids and not block.active for block in blocks)
-
-
-def _neighbours(exhibits: Sequence[_Read]) -> list[_Read]:
-    """In their order, but whatever wants the same coin stands together."""
-    ordered: list[_Read] = []
-    for exhibit in exhibits:
-        if exhibit in ordered:
-            continue
-        group, wanted = [exhibit], set(exhibit.spends)
-        while more := [e for e in exhibits if e not in group and e not in ordered and wanted & set(e.spends)]:
-            group += more
-            wanted.update(*(e.spends for e in more))
-        ordered += sorted(group, key=exhibits.index)
-    return ordered
-
-
-def _crowd_of(exhibits: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
-    """Those that are told one by one, and those that are drawn as one: attempts that nobody else has a part in."""
-    if len(exhibits) <= TRANSACTIONS_MAX:
-        return list(exhibits), []
-    spent = Counter(outpoint for exhibit in exhibits for outpoint in exhibit.spends)
-    parents = {outpoint.partition(":")[0] for outpoint in spent}
-
-    def is_plain(exhibit: _Read) -> bool:
-        return exhibit.txid not in parents and all(spent[outpoint] == 1 for outpoint in exhibit.spends)
-
-    special = [exhibit for exhibit in exhibits if not is_plain(exhibit)][: TRANSACTIONS_MAX - 1]
-    plain = [exhibit for exhibit in exhibits if is_plain(exhibit)]
-    first = special + plain[: max(0, _PLAIN_SHOWN - len(special))]
-    return [e for e in exhibits if e in first], [e for e in exhibits if e not in first]
-
-
-def _shown(exhibit: _Read, record: Record, number_of: Mapping[str, int], everybody: Sequence[_Read]) -> Shown:
-    state, where = _fate(exhibit, record.blocks)
-    outputs = tuple(_outputs(exhibit, number_of, record, everybody))
-    wtxids = frozenset({exhibit.wtxid})
-    return Shown("", exhibit.role, exhibit.name, exhibit.txid, state, where, exhibit.spends, outputs, wtxids)
-
-
-def _fate(exhibit: _Read, blocks: Sequence[BlockSeen]) -> tuple[State, str]:
-    held = [block for block in blocks if exhibit.wtxid in block.wtxids]
-    for block in held:
-        if block.active:
-            return State.MINED, f"in block {block.height}"
-    if held:
-        return State.LOST, f"lost with block {held[-1].height}"
-    return State.NEVER, "in no block"
-
-
-def _outputs(
-    exhibit: _Read, number_of: Mapping[str, int], record: Record, everybody: Sequence[_Read]
-) -> Iterable[Output]:
-    """Customers first, each on a line of his own; then what another one here spends; and all the rest together."""
-    spent = {outpoint for other in everybody for outpoint in other.spends}
-    paid: dict[int, list[int]] = {}
-    used, rest = [], []
-    for vout, (script, _) in enumerate(exhibit.outputs):
-        if script in number_of:
-            paid.setdefault(number_of[script], []).append(vout)
-        elif f"{exhibit.txid}:{vout}" in spent:
-            used.append(vout)
-        else:
-            rest.append(vout)
-    names = [request_id for request_id, _, _ in record.customers]
-    merged = len(set(number_of.values())) < len(names)
-    for number, vouts in paid.items():
-        words = f"{len(vouts)} customers" if merged and len(vouts) > 1 else "a customer" if merged else names[number]
-        yield _output(exhibit, words, vouts, number)
-    own = exhibit.role in {Role.ATTEMPT, Role.TWIN, Role.FUNDING}
-    for vout in used[:2]:
-        yield _output(exhibit, "change" if own else "an output", [vout])
-    if left := [*used[2:], *rest]:
-        yield _output(exhibit, "change" if own else "elsewhere", left)
-
-
-def _output(exhibit: _Read, words: str, vouts: Sequence[int], payee: int | None = None) -> Output:
-    return Output(words, sum(exhibit.outputs[vout][1] for vout in vouts), frozenset(vouts), payee)
-
-
-def _as_one(crowd: Sequence[Shown]) -> Shown:
-    """Many transactions in one box, with sums."""
-    mined = sum(shown.state is State.MINED for shown in crowd)
-    state = State.MINED if mined else State.NEVER
-    where = "all in blocks" if mined == len(crowd) else f"{mined} of them in blocks"
-    outputs = []
-    for payee in sorted({o.payee for s in crowd for o in s.outputs}, key=lambda number: (number is None, number)):
-        lines = [o for s in crowd for o in s.outputs if o.payee == payee]
-        words = "change" if payee is None else f"{len(lines)} outputs"
-        outputs.append(Output(words, sum(line.sats for line in lines), frozenset(), payee))
-    spends = tuple(dict.fromkeys(outpoint for shown in crowd for outpoint in shown.spends))
-    wtxids = frozenset().union(*(shown.wtxids for shown in crowd))
-    name = f"{len(crowd)} more like these"
-    return Shown("", Role.ATTEMPT, name, "", state, where, spends, tuple(outputs), wtxids, len(crowd))
-
-
-def _unseen(payments: Sequence[ChainPayment], payee: int | None) -> Shown:
-    """What paid and is not in the record: a processor that shows nothing may have sent it unseen."""
-    heights = sorted({payment.height for payment in payments})
-    txids = list(dict.fromkeys(payment.txid for payment in payments))
-    where = f"in block {heights[0]}" if len(heights) == 1 else f"in blocks {heights[0]} to {heights[-1]}"
-    words = "a customer" if len(payments) == 1 else f"{len(payments)} outputs"
-    line = Output(words, sum(payment.sats for payment in payments), frozenset(), payee)
-    name = "earlier payment" if len(txids) == 1 else f"{len(txids)} earlier payments"
-    txid = txids[0] if len(txids) == 1 else ""
-    return Shown("", None, name, txid, State.MINED, where, (), (line,), frozenset(), len(txids))
 
 
 # -------------------------------------------------------------------------------------------------- coins and customers
@@ -283,7 +116,7 @@ def _spends(transactions: Sequence[Shown]) -> Iterable[Spend]:
                 yield Spend(parents[txid], int(vout), child)
 
 
-def _coins(transactions: Sequence[Shown], exhibits: Sequence[_Read]) -> Iterable[Coin]:
+def _coins(transactions: Sequence[Shown], exhibits: Sequence[Read]) -> Iterable[Coin]:
     """Outpoints from before the story, those with the same spenders together."""
     made_here = {shown.txid for shown in transactions if shown.count == 1}
     amounts = {f"{e.txid}:{vout}": sats for e in exhibits for vout, (_, sats) in enumerate(e.outputs)}
@@ -301,7 +134,7 @@ def _coins(transactions: Sequence[Shown], exhibits: Sequence[_Read]) -> Iterable
 
 
 def _payees(
-    record: Record, exhibits: Sequence[_Read], payments: Sequence[ChainPayment] | None, *, merged: bool
+    record: Record, exhibits: Sequence[Read], payments: Sequence[ChainPayment] | None, *, merged: bool
 ) -> tuple[tuple[Payee, ...], dict[str, int]]:
     """The customers, and the number of each one's script. They are one where they are many or cannot be told apart."""
     scripts = [script for _, script, _ in record.customers]

@@ -67,6 +67,7 @@ class Strip:
         before: int | None = None
         for height in sorted(kept):
             if before is not None and height > before + 1:
+                self.notes.append(Note(x - BLOCK_GAP // 2 + _ELLIPSIS_WIDTH // 2, self._y - 6, "…", "height"))
                 x += _ELLIPSIS_WIDTH
             columns[height] = x
             x, before = x + BLOCK_WIDTH + BLOCK_GAP, height

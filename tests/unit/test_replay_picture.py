@@ -15,7 +15,8 @@ from regtest.record import BlockSeen, Exhibit, Moment, Record, Role
 from regtest.replay.boxes import Box
 from regtest.replay.layout import BEND, Layout, layout_of
 from regtest.replay.picture import picture_svg
-from regtest.replay.scene import Scene, State, scene_of
+from regtest.replay.scene import Scene, scene_of
+from regtest.replay.shown import State
 from tests.unit.replays import BTC, block, hash_of, mtgox_record, payments_in, script_of, transaction
 
 COIN_1, COIN_2, COIN_3 = (f"{hash_of('coin', number)}:0" for number in (1, 2, 3))
