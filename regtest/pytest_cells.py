@@ -62,7 +62,8 @@ class KitCell(pytest.Item):
 
 def lines_of(cell: Cell) -> Iterator[str]:
     """Why a cell failed, and its story, moment by moment."""
-    yield f"{cell.processor} must {cell.must}, and has not passed:"
+    ended = "not passed" if cell.result is None else cell.result.outcome
+    yield f"{ended}, and it must {cell.must}: {cell.processor}"
     yield from (f"  - {reason}" for reason in cell.reasons)
     if cell.result is not None:
         paid, owed = btc_of(cell.result.paid_sats), btc_of(cell.result.owed_sats)

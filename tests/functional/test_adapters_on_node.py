@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from regtest import examples
 from regtest.adapters.line import ADDRESS_LINE
 from regtest.contenders import CONTROLS, contender_named
 from regtest.network import Network
 from regtest.process import Child
-from regtest.processor import Contender
+from regtest.processor import CannotPlay, Contender
 from regtest.provision import NodeProgram
 from regtest.replay.cells import Cell, Standing, cell_of
 from regtest.scenarios import SCENARIOS, Outcome
@@ -104,3 +106,14 @@ def test_what_the_example_does_not_offer_is_not_passed(stage_network: Network) -
     cell = played(stage_network, "owner-signs-twice", THIRD_PARTY)
     assert cell.standing is Standing.NOT_OFFERED
     assert cell.reasons == ("the processor does not offer owner_keys",)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no JavaScript here")
+def test_the_protocol_is_nobody_s_language(stage_network: Network) -> None:
+    """The adapter in JavaScript asks its wallet what became of the txid, too."""
+    who = contender_named(f"cmd:node {Path(examples.__file__).with_name('adapter.mjs')}")
+    cell = played(stage_network, "mtgox", who)
+    assert cell.result is not None
+    assert cell.result.outcome is Outcome.PAID_TWICE
+    with pytest.raises(CannotPlay, match="its signer cannot pad"):
+        played(stage_network, "padded-refused", who)

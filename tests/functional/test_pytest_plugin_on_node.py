@@ -60,7 +60,7 @@ def test_a_processor_that_pays_twice_fails_with_its_story(project: pytest.Pytest
     result.stdout.fnmatch_lines(
         [
             "*scenario/mtgox: The Mt.Gox attack*",
-            "naive-txid must pay once, and has not passed:",
+            "paid_twice, and it must pay once: naive-txid",
             "  - ended as paid_twice, and must end as paid_once",
             "  2.00000000 BTC are on chain for 1.00000000 BTC owed; what paid: twin + exact",
             "*attacker re-encodes it  mined as *",
