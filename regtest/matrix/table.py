@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from regtest.funding import miner_address, script_of
 from regtest.malleate import CannotMalleate, ids_of
 from regtest.malleate.wallet_keys import KeyNotInWallet
+from regtest.matrix.customers import coins_for, plays_of
 from regtest.matrix.plan import Plan, Size, Wanted
 from regtest.matrix.play import Play
 from regtest.matrix.tap import TappedProxy
@@ -26,17 +26,8 @@ from regtest.sightings import Sightings
 
 log = logging.getLogger("regtest.story")
 
-COIN_SATS: Final = 15_000_000
-"""The first coin of a payment."""
-_OTHER_COIN_SATS: Final = 10_000_000
-"""Each further coin of a mix."""
-_OWED_SATS: Final = 9_000_000
-"""Together, from one coin: it pays for one attempt and not for two."""
-_MIXED_SATS: Final = 22_000_000
-"""Of a mix of two kinds neither two coins of the lesser kind nor one of the other would do."""
-_LITTLE_SATS: Final = 3_600
-"""Too little for anybody to bump a fee from: so it comes out of the change."""
 _TICKS_MAX: Final = 3
+_CELLS_MAX: Final = 14
 _BREAKS_OFF: Final = "the story breaks off"
 _numbers = itertools.count(1)
 
@@ -75,7 +66,7 @@ class Table:
         self._proxy: TappedProxy | None = None
         self._eye = Sightings(self.network)
         self._seen: set[bytes] = set()
-        self.plays = [Play(cell, self._customers_of(cell)) for cell in self.cells]
+        self.plays = plays_of(self.network, self.cells)
 
     @property
     def live(self) -> list[Play]:
@@ -109,15 +100,15 @@ class Table:
         self._attempt("it cannot be brought up", party.processor.start)
 
     def coins_wanted(self) -> list[list[tuple[str, int]]]:
-        """The outputs that fund it, by the payment that they are meant for: enough for two attempts at every cell."""
+        """The outputs that fund it, by the payment that they are meant for: enough to pay every customer twice."""
         addresses: list[str] = []
         if self.party is not None:
             deposit = self.party.processor.deposit_address
             self._attempt("it has no address", lambda: addresses.extend(map(deposit, self.kind.coins)))
         if len(addresses) < len(self.kind.coins):
             return []
-        sats = [COIN_SATS] + [_OTHER_COIN_SATS] * (len(addresses) - 1)
-        return [list(zip(addresses, sats, strict=True)) for _ in range(ATTEMPTS_POSSIBLE * len(self.plays))]
+        customers = sum(len(play.customers) for play in self.plays)
+        return [coins_for(addresses) for _ in range(ATTEMPTS_POSSIBLE * customers)]
 
     def sign_all(self) -> None:
         """Have every cell's customers paid, one cell after another, and the mutants made of what was signed."""
@@ -289,24 +280,18 @@ class Table:
         log.error("[%s] %s", self.contender.name, what, exc_info=error)
         self.trouble = f"{what}: {type(error).__name__}: {error}"
 
-    def _customers_of(self, cell: Wanted) -> tuple[Customer, ...]:
-        count, miner = cell.size.customers, self.network.miner
-        if cell.malleator.changes_outputs:
-            owed = [_LITTLE_SATS + n for n in range(count)]
-        else:
-            together = _OWED_SATS if len(self.kind.coins) == 1 else _MIXED_SATS
-            owed = [together // count + n for n in range(count)]
-        addresses = [miner_address(miner) for _ in owed]
-        return tuple(
-            Customer(f"{cell.class_id}-{cell.size}-{n}", address, script_of(self.network.rpc, address), sats)
-            for n, (address, sats) in enumerate(zip(addresses, owed, strict=True), 1)
-        )
-
 
 def tables_of(network: Network, contender: Contender, cells: Sequence[Wanted], *, overtaken: bool) -> list[Table]:
-    """One table for each kind of cells that are to be played."""
+    """One table for each kind of cells that are to be played, or several where they are many.
+
+    What is under way is sent again in every round, so the work grows with the square of a table's cells.
+    """
     by_kind: dict[Kind, list[Wanted]] = {}
     for cell in cells:
         if cell.plan in {Plan.PLAY, Plan.TRY_IN_VAIN}:
             by_kind.setdefault(Kind.of(cell), []).append(cell)
-    return [Table(network, contender, kind, found, overtaken) for kind, found in by_kind.items()]
+    return [
+        Table(network, contender, kind, found[at : at + _CELLS_MAX], overtaken)
+        for kind, found in by_kind.items()
+        for at in range(0, len(found), _CELLS_MAX)
+    ]
