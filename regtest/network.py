@@ -142,12 +142,17 @@ class Network:
 
         The node puts what it can of the lost blocks into its mempool. The new blocks are mined from that mempool, or
         exactly from `transactions`, a list of raw hex per block, the rest empty: `transactions=[]` pays nobody. With
-        fewer new blocks than `depth + 1` other nodes stay where they are until more are mined.
+        fewer new blocks than `depth + 1` nobody would follow by himself, so all connected nodes give the old ones up.
         """
         count = depth + 1 if new_blocks is None else new_blocks
         rpc, lowest = self.nodes[on].rpc, self.nodes[on].rpc.getblockcount() - depth + 1
         disconnected = tuple(str(rpc.getblockhash(lowest + i)) for i in range(depth))
         rpc.invalidateblock(disconnected[0])
+        if count <= depth:
+            [group] = [group for group in self._groups if on in group]
+            for peer in group:
+                if peer != on and self.nodes[peer].alive:
+                    self.nodes[peer].rpc.invalidateblock(disconnected[0])
         self._narrate(f"gives up its last {depth} blocks", on)
         address = self._address()
         if transactions is None:
@@ -156,8 +161,7 @@ class Network:
             contents = itertools.islice(itertools.chain(transactions, itertools.repeat([])), count)
             connected = [str(rpc.generateblock(address, list(content))["hash"]) for content in contents]
         self._narrate(f"mines {count} blocks instead", on)
-        if count > depth:
-            self.sync()
+        self.sync()
         return Reorg(disconnected, tuple(connected))
 
     # ------------------------------------------------------------------------------------------------------------ peers

@@ -88,7 +88,8 @@ def _replace_twice(stage: Stage, raw: bytes, first: bytes, second: bytes) -> byt
 
 def _signal(raw: bytes) -> str:
     sequences = {i.nSequence for i in parse_transaction(raw).vin}
-    return "says that it is final" if sequences <= {FINAL_SEQUENCE, FINAL_SEQUENCE - 1} else "says that it may be replaced"
+    is_final = sequences <= {FINAL_SEQUENCE, FINAL_SEQUENCE - 1}
+    return "says that it is final" if is_final else "says that it may be replaced"
 
 
 REPLACED_AND_PAID: Final = Scenario(
