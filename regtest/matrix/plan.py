@@ -15,8 +15,10 @@ MANY: Final = 3
 """How many customers `many` are."""
 _FROM_A_MEMPOOL: Final = frozenset({Ending.TWO_NODES, Ending.MUTANT_FIRST})
 _OF_A_PADDING_SIGNER: Final = frozenset({"T03R"})
-SLICE: Final = ("T02b", "T03R", "T06c", "T09", "T11", "T20", "W01s", "W04", "W13")
+SLICE: Final = ("T02b", "T03R", "T06c", "T09", "T20", "T11", "W04", "W01s", "W13")
 """A class or two for each kind of coin, one that blocks refuse, and one that no such wallet can suffer."""
+_ALWAYS_IN_SLICE: Final = frozenset({"T02b", "T09"})
+_TURNS: Final = 3
 
 
 class Size(StrEnum):
@@ -88,17 +90,21 @@ def planned_cells(
     What is no ending's, because the wallet cannot suffer it or no block can hold it, goes with `mutant-wins`.
     """
     wanted_classes = [m for m in MALLEATORS.values() if classes is None or m.id in classes]
-    if part:
-        wanted_classes = [m for m in wanted_classes if m.id in SLICE]
     wanted_endings = [ending for ending in Ending if endings is None or ending in endings]
-    return [
-        cell
-        for ending in wanted_endings
-        for number, malleator in enumerate(wanted_classes)
-        for cell in _cells_of(malleator, ending)
-        # Of a slice the sizes take turns.
-        if not (part and cell.plan is Plan.PLAY and (cell.size is Size.ONE) is bool(number % 2))
-    ]
+    cells = [cell for ending in wanted_endings for malleator in wanted_classes for cell in _cells_of(malleator, ending)]
+    return [cell for cell in cells if not part or _is_in_slice(cell)]
+
+
+def _is_in_slice(cell: Wanted) -> bool:
+    """Legacy coins in every ending, and for the rest classes, endings and sizes in turns."""
+    if cell.class_id not in SLICE:
+        return False
+    if cell.plan is not Plan.PLAY or cell.ending is None:
+        return True
+    turn = SLICE.index(cell.class_id) + list(Ending).index(cell.ending)
+    if cell.size is not list(Size)[turn % len(Size)]:
+        return False
+    return cell.class_id in _ALWAYS_IN_SLICE or turn % _TURNS == 0
 
 
 def _cells_of(malleator: Malleator, ending: Ending) -> Iterator[Wanted]:
