@@ -53,13 +53,8 @@ class ControlProcessor:
         """Nothing runs between two rounds; the book stays."""
 
     def close(self, *, failed: bool = False) -> None:
-        """Delete the book, unless it is to be kept, and have the node let go of the wallet."""
-        try:
-            if self.node.alive and self._site.label in self.node.rpc.listwallets():
-                # A node looks through every block for every wallet that it has open.
-                self.node.rpc.unloadwallet(self._site.label, False)  # noqa: FBT003 - the node's parameter
-        finally:
-            discard_directory(self.directory, failed=failed)
+        """Delete the book, unless it is to be kept."""
+        discard_directory(self.directory, failed=failed)
 
     def kill(self) -> None:
         """Cut the power: a round that another thread is at writes and says nothing more."""
