@@ -7,7 +7,7 @@ from typing import Final
 from regtest.faults import AnswerError, AnswerHttp, DropRequest
 from regtest.rpc import btc_of
 from regtest.scenarios.hands import befall_sending, is_waiting, refusal, sendings, until
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -142,7 +142,7 @@ EVERY_REASON: Final = Scenario(
     covers=("P5", "F17"),
     moral="A refusal is an opinion. It was asked to send, and whether it did is not in the answer.",
     play=every_reason,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR),
     coins=("bech32",),
     proxied=True,
 )
@@ -153,7 +153,7 @@ MISREAD: Final = Scenario(
     covers=("P6", "W04", "F16"),
     moral="Three names for having it sound like three ways of not having it. The coin says which.",
     play=reason_is_misread,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR),
     coins=("bech32",),
     proxied=True,
 )
@@ -164,6 +164,7 @@ BROADCASTER_DOWN: Final = Scenario(
     covers=("P19",),
     moral="What was signed is offered until a node has it. There is nothing that could run out.",
     play=broadcaster_is_down,
+    nobody_loses="A control that gives up leaves him unpaid, and one that goes on sends what no node had yet.",
     coins=("bech32",),
     proxied=True,
 )

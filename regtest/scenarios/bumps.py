@@ -8,7 +8,7 @@ from regtest.funding import build_payment
 from regtest.malleate import ids_of
 from regtest.rpc import COIN_SATS, btc_of
 from regtest.scenarios.hands import fund_exactly
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -115,6 +115,8 @@ BUMP_CHAIN: Final = Scenario(
     covers=("P12",),
     moral="Every version keeps every coin of all before it, so any two of them exclude each other.",
     play=bump_chain,
+    nobody_loses="Each of them keeps all coins of what it bumps, as every wallet must.",
+    sits_out=(NAIVE_TXID,),
     coins=("bech32",),
 )
 
@@ -124,6 +126,8 @@ BUMPED_TWINS: Final = Scenario(
     covers=("P13", "T09"),
     moral="A bump spends the coins of what it replaces, whatever that is called today.",
     play=bumped_twins,
+    losers=(CORE_WALLET,),
+    sits_out=(NAIVE_TXID,),
 )
 
 OLDER_VERSION: Final = Scenario(
@@ -132,5 +136,7 @@ OLDER_VERSION: Final = Scenario(
     covers=("P14",),
     moral="Whose change is it? What rides on a replacement falls with it, and is built anew from what both share.",
     play=older_version_wins,
+    losers=(CORE_WALLET, RESEND_ON_ERROR),
+    sits_out=(NAIVE_TXID,),
     coins=("bech32",),
 )

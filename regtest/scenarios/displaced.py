@@ -230,6 +230,8 @@ POISONED_BATCH: Final = Scenario(
     covers=("CE19", "I7"),
     moral="Whoever is left out is paid from what the replacement left, and so never beside the first version.",
     play=poisoned_batch,
+    nobody_loses="Each of them pays one customer at a time, so none is kept back for another's sake.",
+    sits_out=("*",),
     coins=("bech32",),
     proxied=True,
 )

@@ -8,7 +8,7 @@ from typing import Final
 from regtest.faults import Repeat
 from regtest.rpc import btc_of
 from regtest.scenarios.hands import befall_sending
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import CORE_WALLET, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -93,6 +93,8 @@ QUEUE_ROLLED_BACK: Final = Scenario(
     covers=("P7",),
     moral="The queue wakes workers and orders nothing. What it forgets is found, what it repeats is known.",
     play=queue_is_rolled_back,
+    nobody_loses="None of them trusts a queue, or has one that could be lost.",
+    sits_out=("*",),
     coins=("bech32",),
 )
 
@@ -102,6 +104,7 @@ LINE_REPEATS: Final = Scenario(
     covers=("P10",),
     moral="Bytes that are sent twice are one transaction. An order to pay that arrives twice is two.",
     play=line_repeats,
+    losers=(CORE_WALLET,),
     coins=("bech32",),
     proxied=True,
 )
@@ -112,5 +115,6 @@ ANSWER_LOST: Final = Scenario(
     covers=("P11",),
     moral="An id names one withdrawal for ever: who asks again asks for the same, and who is unsure asks.",
     play=answer_is_lost,
+    nobody_loses="To each of them an id names one withdrawal, as it must, or nobody could ever ask again.",
     coins=("bech32",),
 )
