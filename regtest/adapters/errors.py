@@ -39,10 +39,10 @@ class WrongAnswer(AdapterError):
 
 
 class ProcessorFailed(AdapterError):
-    """The processor under test failed, and its adapter said so: `.kind` and `.what` are its words."""
+    """The processor under test failed, and its adapter said so: `.kind` and `.words` are its own."""
 
     def __init__(self, adapter: str, message: str, kind: str, words: str, output: str = "") -> None:
-        self.kind = kind
+        self.kind, self.words = kind, words
         super().__init__(adapter, message, f"{kind}: {words}", output)
 
 

@@ -19,6 +19,8 @@ SITE_VARIABLE: Final = "WITHDRAWALS_SITE"
 """The environment variable in which a command that the kit starts finds its site, as /open has it."""
 CANNOT_PLAY: Final = "cannot_play"
 """The type of the error by which /open says that this processor cannot be built on such a site."""
+NOT_OFFERED: Final = "not_offered"
+"""The type of the error by which any other message says that what it needs is not there, as no queue to lose."""
 _SECRET_BYTES: Final = 32
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from regtest.adapters.errors import AdapterError, ProcessorFailed, WrongAnswer, WrongVersion
 from regtest.adapters.line import Line, Patience
-from regtest.adapters.protocol import CANNOT_PLAY, METHODS_OF, OFFERED, SITE_VARIABLE, VERSION, opening_of
+from regtest.adapters.protocol import CANNOT_PLAY, METHODS_OF, NOT_OFFERED, OFFERED, SITE_VARIABLE, VERSION, opening_of
+from regtest.party import NotOffered
 from regtest.process import discard_directory, private_directory
 from regtest.processor import CannotPlay, Factory, Site, SupportAnswer
 
@@ -75,8 +76,13 @@ class RemoteProcessor:
         return SupportAnswer(paid_again=answer["paid_again"], words=answer["words"])
 
     def ask(self, message: str, **values: object) -> dict[str, Any]:
-        """Send one message; the fields of its answer."""
-        return self._line.ask(message, **values)
+        """Send one message; the fields of its answer. Raises `AdapterError`, `NotOffered`."""
+        try:
+            return self._line.ask(message, **values)
+        except ProcessorFailed as error:
+            if error.kind == NOT_OFFERED:
+                raise NotOffered(error.words) from error
+            raise
 
 
 def end(line: Line, directory: Path, *, failed: bool) -> None:
@@ -159,7 +165,7 @@ def _opened(line: Line, directory: Path, opening: Mapping[str, object], reach: C
     except ProcessorFailed as error:
         end(line, directory, failed=error.kind != CANNOT_PLAY)
         if error.kind == CANNOT_PLAY:
-            raise CannotPlay(error.what.removeprefix(f"{CANNOT_PLAY}: ")) from error
+            raise CannotPlay(error.words) from error
         raise
     except BaseException:
         end(line, directory, failed=True)

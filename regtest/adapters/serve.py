@@ -27,6 +27,7 @@ from regtest.adapters.protocol import (
     MESSAGES,
     METHODS_OF,
     NEEDED,
+    NOT_OFFERED,
     SITE_VARIABLE,
     TEXT,
     VERSION,
@@ -34,6 +35,7 @@ from regtest.adapters.protocol import (
     read_fields,
 )
 from regtest.contenders import UnknownProcessor, contender_named
+from regtest.party import NotOffered
 from regtest.processor import CannotPlay, Factory, Processor, Site, SupportAnswer
 from workers.loops import end_with_parent
 
@@ -70,7 +72,7 @@ class Desk:
             if message == "offers":
                 return {"version": VERSION, "name": processor.name, "offers": offers_of(processor)}
             if message not in NEEDED and message not in offers_of(processor):
-                raise Refused(HTTPStatus.NOT_FOUND, "not_offered", f"{message}: {processor.name} has no such thing")
+                raise Refused(HTTPStatus.NOT_FOUND, NOT_OFFERED, message)
             fields = read_fields(MESSAGES[message].asks, body)
         except Unacceptable as error:
             raise Refused(HTTPStatus.BAD_REQUEST, "bad_field", str(error)) from error
@@ -166,6 +168,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, message: str, body: object) -> tuple[HTTPStatus, Mapping[str, object]]:
         try:
             return HTTPStatus.OK, self.server.desk.answer(message, body)
+        except NotOffered as lacking:
+            return HTTPStatus.NOT_FOUND, _error(NOT_OFFERED, lacking.what)
         except Refused as refusal:
             return refusal.status, _error(refusal.kind, refusal.words)
         except Exception as error:

@@ -13,6 +13,7 @@ from typing import Any
 from regtest.adapters.node import RunningNode
 from regtest.adapters.serve import Desk, Server
 from regtest.malleate import Prevout
+from regtest.party import NotOffered
 from regtest.processor import CannotPlay, Factory, Signing, Site, SupportAnswer
 
 REFUSED_LABEL = "nobody-can-play-this"
@@ -94,6 +95,8 @@ class Rich(Plain):
         return "recovered"
 
     def has_refused(self, request_id: str) -> bool:
+        if request_id == "unknowable":
+            raise NotOffered("has_refused, here")
         return request_id == "bad"
 
     def troubles(self, request_ids: Sequence[str], *, paid: bool) -> list[str]:

@@ -126,6 +126,8 @@ def test_a_remote_processor_has_the_offers_of_the_other_side_and_no_more(tmp_pat
         assert party.recover() == "recovered"
         assert party.has_refused("bad")
         assert not party.has_refused("good")
+        with pytest.raises(NotOffered, match="not offered: has_refused, here"):
+            party.has_refused("unknowable")
         assert party.troubles(["a", "b"], paid=True) == ["a trouble"]
         with pytest.raises(NotOffered) as lacking:
             party.kill()
