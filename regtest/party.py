@@ -45,6 +45,10 @@ class Party:
         """Whether it says itself what it signed."""
         return isinstance(self.processor, ShowsTransactions)
 
+    def needs(self, offer: type) -> None:
+        """Raise `NotOffered` now, and not in the middle of a story."""
+        self._offered(offer)
+
     def signed_transactions(self, request_id: str) -> list[bytes]:
         """Everything that it ever signed for the withdrawal, oldest first."""
         return self._offered(ShowsTransactions).signed_transactions(request_id)

@@ -6,6 +6,7 @@ from typing import Final
 
 from regtest.funding import build_payment
 from regtest.malleate import ids_of
+from regtest.processor import Bumps
 from regtest.rpc import COIN_SATS, btc_of
 from regtest.scenarios.hands import fund_exactly
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
@@ -23,6 +24,7 @@ _REFILL: Final = 3 * COIN_SATS
 
 def bump_chain(stage: Stage) -> None:
     """Two bumps, each of which needs one more coin; then a miner takes the first version, and tries the others."""
+    stage.party.needs(Bumps)
     fund_exactly(stage, OWED_SATS + 500, _LITTLE_SATS, _LITTLE_SATS, COIN)
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
@@ -45,6 +47,7 @@ def bump_chain(stage: Stage) -> None:
 
 def bumped_twins(stage: Stage) -> None:
     """The twin is the one in the mempool; it is bumped, the bump has a twin as well, and the first twin is mined."""
+    stage.party.needs(Bumps)
     raw = stage.begin(OWED_SATS, COIN)
     twin = stage.twin_of(raw, "T09")
     stage.attacker.seat(twin)
@@ -70,6 +73,7 @@ def bumped_twins(stage: Stage) -> None:
 
 def older_version_wins(stage: Stage) -> None:
     """The newer version is mined and its change spent; a reorg has the older one, and then the newer one again."""
+    stage.party.needs(Bumps)
     older = stage.begin(_FIRST_SATS, COIN)
     first = stage.customer
     bump(stage)

@@ -6,6 +6,7 @@ from typing import Final
 
 from regtest.funding import build_payment
 from regtest.malleate import fetch_prevouts, ids_of
+from regtest.processor import LeavesOut
 from regtest.record import Role
 from regtest.rpc import COIN_SATS, btc_of
 from regtest.scenarios.hands import (
@@ -16,7 +17,7 @@ from regtest.scenarios.hands import (
     refill_beside,
     refusal,
 )
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -148,6 +149,7 @@ def lone_deposit(stage: Stage) -> None:
 
 def poisoned_batch(stage: Stage) -> None:
     """No node relays it for one customer's sake, who is left out; then a miner takes the first version after all."""
+    stage.party.needs(LeavesOut)
     stage.fund(COIN)
     stage.fund(COIN)
     befall_sending(stage, refusal(-26, "dust", taken=False))
@@ -193,7 +195,7 @@ TWO_DISPLACERS: Final = Scenario(
     covers=("CE2", "I1"),
     moral="A new try must exclude every old one, not only the one that was displaced last.",
     play=two_displacers,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET, BATCH_VERDICT),
 )
 
 CANCELLED_AND_PAID: Final = Scenario(
@@ -202,7 +204,7 @@ CANCELLED_AND_PAID: Final = Scenario(
     covers=("CE6", "P17"),
     moral="Mt.Gox's sixth step, without the attacker. What was signed once can be taken back by nobody.",
     play=cancelled_and_paid,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, BATCH_VERDICT),
 )
 
 EQUAL_OUTPUTS: Final = Scenario(
@@ -211,7 +213,7 @@ EQUAL_OUTPUTS: Final = Scenario(
     covers=("CE7", "I11"),
     moral="One output settles one debt. The other is still owed, and is paid once.",
     play=equal_outputs,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET),
 )
 
 LONE_DEPOSIT: Final = Scenario(
@@ -220,7 +222,7 @@ LONE_DEPOSIT: Final = Scenario(
     covers=("CE15", "I13"),
     moral="A coin that another can unmake is no ground to build on, unless one of ours stands beside it.",
     play=lone_deposit,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR, BATCH_VERDICT),
     coins=("bech32",),
 )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from regtest.rpc import btc_of
 from regtest.scenarios.hands import by_hand, outpoints_of
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
@@ -84,7 +84,7 @@ OPERATOR_MOVES: Final = Scenario(
     covers=("P15", "I1"),
     moral="What is paid anew rests on the sweep. Without the sweep it cannot be mined, and with it the first cannot.",
     play=operator_moves,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, BATCH_VERDICT),
 )
 
 NOT_SHOWN: Final = Scenario(

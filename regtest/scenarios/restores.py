@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.rpc import btc_of
-from regtest.scenarios.model import NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, GATE_ONLY, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
 _SATS: Final = OWED_SATS // 2
+_EVERYBODY: Final = (NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR, GATE_ONLY, BATCH_VERDICT)
+"""No control writes anything down but in its book."""
 
 
 def lost_attempt(stage: Stage) -> None:
@@ -71,7 +73,7 @@ LOST_ATTEMPT: Final = Scenario(
     covers=("CE4", "I12"),
     moral="What a key has signed is known where the key is, and nowhere else for certain.",
     play=lost_attempt,
-    losers=(NAIVE_TXID,),
+    losers=_EVERYBODY,
     coins=("bech32",),
 )
 
@@ -81,6 +83,6 @@ FORGOTTEN_REFUND: Final = Scenario(
     covers=("CE5",),
     moral="After a restore an old order is no order. Nothing moves until the exchange asks for it again.",
     play=forgotten_refund,
-    losers=(NAIVE_TXID,),
+    losers=_EVERYBODY,
     coins=("bech32",),
 )
