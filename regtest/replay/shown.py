@@ -15,6 +15,12 @@ from regtest.record import BlockSeen, Exhibit, Record, Role
 TRANSACTIONS_MAX: Final = 8
 _PLAIN_SHOWN: Final = 3
 """Of a crowd in which all are alike."""
+_WORDS_FOR_OUTPUTS: Final = {
+    Role.ATTEMPT: ("change", "change"),
+    Role.TWIN: ("change", "change"),
+    Role.FUNDING: ("to the wallet", "elsewhere"),
+}
+"""What an output that pays no customer is called: where something in the picture spends it, and elsewhere."""
 
 
 class State(StrEnum):
@@ -84,17 +90,33 @@ def is_background(exhibit: Read, exhibits: Sequence[Read], blocks: Sequence[Bloc
 
 
 def neighbours(exhibits: Sequence[Read]) -> list[Read]:
-    """In their order, but whatever wants the same coin stands together."""
-    ordered: list[Read] = []
+    """In their order, but whatever wants the same coin stands together, and below what it spends from."""
+    waiting: list[list[Read]] = []
     for exhibit in exhibits:
-        if exhibit in ordered:
+        if any(exhibit in group for group in waiting):
             continue
         group, wanted = [exhibit], set(exhibit.spends)
-        while more := [e for e in exhibits if e not in group and e not in ordered and wanted & set(e.spends)]:
+        while more := [e for e in exhibits if e not in group and wanted & set(e.spends)]:
             group += more
             wanted.update(*(e.spends for e in more))
-        ordered += sorted(group, key=exhibits.index)
+        waiting.append(sorted(group, key=exhibits.index))
+    ordered: list[Read] = []
+    while waiting:
+        to_come = [(group, {exhibit.txid for exhibit in group}) for group in waiting]
+        ready = (
+            group
+            for group in waiting
+            if not any(other is not group and _parents_of(group) & txids for other, txids in to_come)
+        )
+        # Where two wait for each other, the one that came first goes first.
+        following = next(ready, waiting[0])
+        waiting.remove(following)
+        ordered += following
     return ordered
+
+
+def _parents_of(group: Sequence[Read]) -> set[str]:
+    return {outpoint.partition(":")[0] for exhibit in group for outpoint in exhibit.spends}
 
 
 def crowd_of(exhibits: Sequence[Read]) -> tuple[list[Read], list[Read]]:
@@ -150,11 +172,11 @@ def _outputs(
     for number, vouts in paid.items():
         words = f"{len(vouts)} customers" if merged and len(vouts) > 1 else "a customer" if merged else names[number]
         yield _output(exhibit, words, vouts, number)
-    own = exhibit.role in {Role.ATTEMPT, Role.TWIN, Role.FUNDING}
+    words_for_used, words_for_rest = _WORDS_FOR_OUTPUTS.get(exhibit.role, ("an output", "elsewhere"))
     for vout in used[:2]:
-        yield _output(exhibit, "change" if own else "an output", [vout])
+        yield _output(exhibit, words_for_used, [vout])
     if left := [*used[2:], *rest]:
-        yield _output(exhibit, "change" if own else "elsewhere", left)
+        yield _output(exhibit, words_for_rest, left)
 
 
 def _output(exhibit: Read, words: str, vouts: Sequence[int], payee: int | None = None) -> Output:

@@ -33,7 +33,7 @@ class Who(StrEnum):
 
 _WHO: Final = (
     (Who.CUSTOMER, re.compile(r"customer|is owed|complain")),
-    (Who.ATTACKER, re.compile(r"attack|mutant|twin|miner|somebody|thief")),
+    (Who.ATTACKER, re.compile(r"attack|mutant|twin|miner|somebody|thief|depositor|stranger")),
     (Who.OPERATOR, re.compile(r"support|operator|owner|disk|restored?|retry|backup")),
     (Who.PROCESSOR, re.compile(r"confirmed\?|sign|paid anew|a moment later|bump|worker|processor|sent")),
 )

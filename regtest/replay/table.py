@@ -34,7 +34,8 @@ LETTERS: Final[Mapping[Standing, tuple[str, Style]]] = MappingProxyType(
 _LABEL_WIDTH: Final = 24
 _ENDING_WIDTH: Final = 9
 _NAME_WIDTH: Final = 22
-_PROCESSOR_WIDTH: Final = 15
+_PROCESSOR_WIDTH: Final = 13
+_PROCESSOR_WIDTH_MAX: Final = 20
 _GAP: Final = "  "
 
 
@@ -100,31 +101,40 @@ def _scenarios(replay: Replay, ink: Ink) -> Iterator[str]:
     if not cells:
         return
     everybody = [who for who in processors_of(replay) if any(key[1] == who for key in cells)]
-    fitting = max(1, (ink.width - _NAME_WIDTH) // (_PROCESSOR_WIDTH + len(_GAP)))
-    for first in range(0, len(everybody), fitting):
-        some = everybody[first : first + fitting]
-        if first:
+    for number, some in enumerate(_in_widths(everybody, ink.width - _NAME_WIDTH)):
+        if number:
             yield ""
-        heads = _GAP.join(_cut(who, _PROCESSOR_WIDTH) for who in some)
+        heads = _GAP.join(_cut(who, width) for who, width in some.items())
         yield ink.paint(f"{'scenario'.ljust(_NAME_WIDTH)}{heads}".rstrip(), Style.TITLE)
-        yield ink.line(_NAME_WIDTH + len(some) * (_PROCESSOR_WIDTH + len(_GAP)) - len(_GAP))
+        yield ink.line(_NAME_WIDTH + len(heads))
         for cell_id in dict.fromkeys(key[0] for key in cells):
-            row = _GAP.join(_scenario_cell(cells.get((cell_id, who)), ink) for who in some)
+            row = _GAP.join(_scenario_cell(cells.get((cell_id, who)), width, ink) for who, width in some.items())
             yield f"{_cut(cell_id.removeprefix('scenario/'), _NAME_WIDTH - 1)} {row}".rstrip()
     yield ink.line(_NAME_WIDTH)
     yield ink.paint("A control must lose where it is declared to, and nowhere else; F marks what failed.", Style.QUIET)
 
 
-def _scenario_cell(cell: Cell | None, ink: Ink) -> str:
+def _in_widths(names: Sequence[str], room: int) -> list[dict[str, int]]:
+    """As many columns beside each other as there is room for, each as wide as its name."""
+    lines: list[dict[str, int]] = [{}]
+    for name in names:
+        width = max(_PROCESSOR_WIDTH, min(len(name), _PROCESSOR_WIDTH_MAX))
+        if lines[-1] and sum(lines[-1].values()) + len(_GAP) * len(lines[-1]) + width > room:
+            lines.append({})
+        lines[-1][name] = width
+    return lines
+
+
+def _scenario_cell(cell: Cell | None, width: int, ink: Ink) -> str:
     if cell is None:
-        return ink.paint("-".ljust(_PROCESSOR_WIDTH), Style.QUIET)
+        return ink.paint("-".ljust(width), Style.QUIET)
     if cell.result is None:
         words, style = str(cell.standing), LETTERS[cell.standing][1]
     else:
         words, style = WORDS[cell.result.outcome]
     if cell.standing is Standing.FAILED:
         words, style = f"F {words}", Style.BAD
-    return ink.paint(_cut(words, _PROCESSOR_WIDTH), style)
+    return ink.paint(_cut(words, width), style)
 
 
 def _not_ours(replay: Replay, ink: Ink) -> Iterator[str]:

@@ -90,8 +90,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 def headline(replay: Replay) -> str:
     """The verdict in a few words."""
-    if replay.failed:
+    if any(not cell.is_control for cell in replay.failed):
         return f"{counted(len(replay.failed), 'cell')} failed"
+    if replay.failed:
+        stories = counted(len(replay.failed), "story of a control", "stories of controls")
+        return f"Paid exactly once, but {stories} ended otherwise than declared"
     if not any(cell.was_played for cell in replay.cells):
         return "Nothing was played"
     return "Paid exactly once, whatever it was called"
@@ -139,4 +142,7 @@ def _of_the_controls(cells: Sequence[Cell]) -> tuple[str, ...]:
     said += f" and lost {btc_of(lost_sats(twice))} BTC." if twice else "."
     if survived:
         said += f" In {survived} more they had to, and did not: there the attack proves nothing."
+    undeclared = sum(cell.must != MUST_LOSE and cell in twice for cell in cells)
+    if undeclared:
+        said += f" In {undeclared} of them nobody had declared it."
     return (said,)

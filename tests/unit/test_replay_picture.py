@@ -111,6 +111,18 @@ def test_where_the_coins_came_from_is_background() -> None:
     assert [name for _, name, _ in fates(disputed)] == ["deposit", "double spend", "attempt 1"]
 
 
+def test_parents_stand_above_their_children() -> None:
+    """Also where the record names the child first."""
+    deposit = Exhibit(Role.FUNDING, transaction([COIN_3], [(script_of(80), 3 * BTC)]), "deposit")
+    rival = Exhibit(Role.FOREIGN, transaction([COIN_3], [(script_of(81), 3 * BTC)]), "taken back")
+    first = attempt(1, [f"{deposit.txid}:0"])
+    second = attempt(2, [f"{first.txid}:1"])
+    scene = scene_of(Record((), (second, first, deposit, rival), (), ONE))
+    assert [name for _, name, _ in fates(scene)] == ["deposit", "taken back", "attempt 1", "attempt 2"]
+    assert [output.words for output in scene.transactions[0].outputs] == ["to the wallet"]
+    assert [box.x for box in layout_of(scene).boxes] == sorted(box.x for box in layout_of(scene).boxes)
+
+
 def test_a_crowd_is_drawn_as_a_few_and_the_rest() -> None:
     """A hundred payments of a hundred customers fit into a picture, and their sums are right."""
     customers = tuple((f"payout-{n:03d}", script_of(n), 1_000 + n) for n in range(1, 101))

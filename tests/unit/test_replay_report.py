@@ -82,6 +82,16 @@ def test_the_verdict_of_a_failed_run_never_says_that_all_went_well() -> None:
     assert "In 1 more they had to, and did not" in controls
 
 
+def test_a_control_that_loses_where_nobody_declared_it_is_not_our_failure() -> None:
+    """It fails the run all the same; the headline says whose story it was."""
+    lost = control_cell(must="not pay twice", standing=Standing.FAILED, reasons=("ended as paid_twice",))
+    replay = replay_of(cell(), lost)
+    assert headline(replay) == "Paid exactly once, but 1 story of a control ended otherwise than declared"
+    ours, controls = verdict_sentences(replay)
+    assert ours.endswith("It paid every customer exactly once in all of them.")
+    assert controls.endswith("In 1 of them nobody had declared it.")
+
+
 def test_where_nothing_was_played_nothing_is_praised() -> None:
     """A run of cells that all lacked something proves nothing."""
     lacking = cell(standing=Standing.NOT_OFFERED, reasons=("the processor does not offer kill",), record=Record())
