@@ -14,7 +14,18 @@ import httpx
 import pytest
 
 from regtest.bitcoind import Bitcoind
-from regtest.faults import Answer, AnswerError, AnswerHttp, Delay, DropReply, DropRequest, Hold, Rewrite, dump_json
+from regtest.faults import (
+    Answer,
+    AnswerError,
+    AnswerHttp,
+    Delay,
+    DropReply,
+    DropRequest,
+    Hold,
+    Repeat,
+    Rewrite,
+    dump_json,
+)
 from regtest.network import Network
 from regtest.proxy import ANY, RpcProxy
 from regtest.rpc import Json, Rpc, RpcError, RpcUnreachable
@@ -60,6 +71,15 @@ def test_a_dropped_request_never_reaches_the_node(proxy: RpcProxy, rpc: Rpc, mod
             rpc.generatetoaddress(1, module_network.miner.getnewaddress())
     assert module_network.height == height
     assert proxy.calls("generatetoaddress") == 2
+
+
+def test_a_repeated_call_is_done_twice_and_answered_once(proxy: RpcProxy, rpc: Rpc, module_network: Network) -> None:
+    height = module_network.height
+    proxy.on("generatetoaddress", Repeat(), times=1)
+    [told] = rpc.generatetoaddress(1, module_network.miner.getnewaddress())
+    assert module_network.height == height + 2
+    assert told == module_network.tip, "it is the second answer that is heard"
+    assert proxy.calls("generatetoaddress") == 1
 
 
 def test_rules_wait_for_their_turn_and_end(proxy: RpcProxy, rpc: Rpc, module_network: Network) -> None:
