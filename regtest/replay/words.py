@@ -140,9 +140,9 @@ def _of_the_controls(cells: Sequence[Cell]) -> tuple[str, ...]:
     who = "The control" if names == 1 else f"The {names} controls"
     said = f"{who} paid twice in {len(twice)} of {counted(len(cells), 'story', 'stories')}"
     said += f" and lost {btc_of(lost_sats(twice))} BTC." if twice else "."
-    if survived:
-        said += f" In {survived} more they had to, and did not: there the attack proves nothing."
     undeclared = sum(cell.must != MUST_LOSE and cell in twice for cell in cells)
     if undeclared:
         said += f" In {undeclared} of them nobody had declared it."
+    if survived:
+        said += f" In {survived} more they had to, and did not: there the attack proves nothing."
     return (said,)
