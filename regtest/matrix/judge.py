@@ -138,7 +138,7 @@ def _worth_showing(blocks: Sequence[BlockSeen]) -> tuple[BlockSeen, ...]:
 
 def _standing_of(table: Table, play: Play, result: Result, troubles: Sequence[str]) -> tuple[Standing, list[str]]:
     reasons = [*play.reasons, *troubles, *filter(None, [table.trouble])]
-    if play.unplayed is not None:
+    if play.unplayed is not None and result.outcome is not Outcome.PAID_TWICE:
         return play.unplayed[0], [play.unplayed[1]]
     if result.outcome is not Outcome.PAID_ONCE:
         reasons.append(f"ended as {result.outcome}: {result.paid_sats} of {result.owed_sats} sats are on chain")

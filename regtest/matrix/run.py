@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from regtest.matrix.endings import PLAYS
@@ -83,8 +84,9 @@ def _play_ending(network: Network, contender: Contender, ending: Ending, cells: 
         judged = list(Judge(field, is_control=contender.is_control).cells(seconds))
         failed = any(cell.standing is Standing.FAILED for cell in judged)
     finally:
-        for table in tables:
-            table.close(failed=failed)
+        with ExitStack() as stack:
+            for table in tables:
+                stack.callback(table.close, failed=failed)
     yield from judged
     yield from (_cannot_be(cell, contender) for cell in cells if cell.plan is Plan.CANNOT_BE)
 

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from regtest.faults import Meanwhile
 from regtest.malleate import CannotMalleate, ids_of
 from regtest.malleate.wallet_keys import KeyNotInWallet
+from regtest.matrix.calls import SENDING, transactions_in
 from regtest.matrix.customers import coins_for, plays_of
 from regtest.matrix.plan import Plan, Size, Wanted
 from regtest.matrix.play import Play
-from regtest.matrix.tap import TappedProxy
 from regtest.network import Network
 from regtest.party import NotOffered, Party
 from regtest.processor import CannotPlay, Contender, Signing, Site
+from regtest.proxy import RpcProxy
 from regtest.replay.cells import Standing
+from regtest.rpc import Json
 from regtest.scenarios.attacker import Attacker
 from regtest.scenarios.stage import ASKED, ATTACK, ATTEMPTS_POSSIBLE, OWED, RETRY, SIGNED, Customer
 from regtest.sightings import Sightings
@@ -61,9 +64,11 @@ class Table:
     party: Party | None = None
     trouble: str | None = None
     """What broke off everything here."""
+    lacks: str | None = None
+    """What the processor turned out not to offer, without which none of its cells can be played."""
 
     def __post_init__(self) -> None:
-        self._proxy: TappedProxy | None = None
+        self._proxy: RpcProxy | None = None
         self._eye = Sightings(self.network)
         self._seen: set[bytes] = set()
         self.plays = plays_of(self.network, self.cells)
@@ -76,34 +81,28 @@ class Table:
     @property
     def is_up(self) -> bool:
         """Whether its processor can be asked for anything."""
-        return self.party is not None and self.trouble is None
+        return self.party is not None and self.trouble is None and self.lacks is None
 
     # ------------------------------------------------------------------------------------------------ the beginning
 
     def bring_up(self) -> None:
         """Build the processor and start it."""
         if self.overtaken:
-            self._proxy = TappedProxy(self.network.node)
+            self._proxy = RpcProxy(self.network.node)
             self._proxy.start()
         label = f"{self.contender.name.partition(':')[0]}-matrix-{os.getpid()}-{next(_numbers)}"
         site = Site(label, self.network.node, self.kind.coins, self._proxy, None, self.kind.signing)
-        try:
-            party = Party(self.contender.name, self.contender.make(site))
-        except CannotPlay as refusal:
-            for play in self.plays:
-                play.give_up(Standing.NOT_OFFERED, refusal.why)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it was: it fails the cells of this table
-            self._break_off("it cannot be brought up", error)
-            return
-        self.party = party
-        self._attempt("it cannot be brought up", party.processor.start)
+        self._attempt("it cannot be brought up", partial(self._start, site))
+
+    def _start(self, site: Site) -> None:
+        self.party = Party(self.contender.name, self.contender.make(site))
+        self.party.processor.start()
 
     def coins_wanted(self) -> list[list[tuple[str, int]]]:
         """The outputs that fund it, by the payment that they are meant for: enough to pay every customer twice."""
         addresses: list[str] = []
-        if self.party is not None:
-            deposit = self.party.processor.deposit_address
+        if self.is_up:
+            deposit = self._up.processor.deposit_address
             self._attempt("it has no address", lambda: addresses.extend(map(deposit, self.kind.coins)))
         if len(addresses) < len(self.kind.coins):
             return []
@@ -122,7 +121,8 @@ class Table:
         party = self._up
         play.tell(OWED, f"{sum(c.sats for c in play.customers)} sats to {len(play.customers)}", height)
         if self._proxy is not None:
-            self._proxy.tap = partial(self._overtake, play)
+            for method in SENDING:
+                self._proxy.on(method, Meanwhile(partial(self._on_its_way, play)))
         for customer in play.customers:
             party.processor.enqueue(customer.request_id, customer.address, customer.sats)
         for _ in range(_TICKS_MAX):
@@ -131,7 +131,7 @@ class Table:
             if len(signed) == len(play.customers):
                 break
         if self._proxy is not None:
-            self._proxy.tap = None
+            self._proxy.clear()
         self._take_down(play, list(dict.fromkeys(signed)), complete=len(signed) == len(play.customers))
 
     def _take_down(self, play: Play, originals: list[bytes], *, complete: bool) -> None:
@@ -172,11 +172,15 @@ class Table:
             play.mutants = mutants
             play.tell(ATTACK, f"{play.wanted.class_id}: {', '.join(ids_of(raw).txid for raw in mutants)}")
 
-    def _overtake(self, play: Play, raw: bytes) -> None:
-        """Somebody sees it on its way, and is faster."""
-        if raw in play.originals or not play.pays(raw) or play.unplayed is not None:
-            return
-        play.originals.append(raw)
+    def _on_its_way(self, play: Play, call: Json) -> None:
+        """Somebody sees it before the node does, and is faster."""
+        for raw_hex in transactions_in(call.get("params")):
+            raw = bytes.fromhex(raw_hex)
+            if raw not in play.originals and play.pays(raw) and play.unplayed is None:
+                play.originals.append(raw)
+                self._overtake(play)
+
+    def _overtake(self, play: Play) -> None:
         try:
             self.make_mutants(play)
             for mutant in play.mutants:
@@ -273,12 +277,14 @@ class Table:
     def _attempt(self, what: str, deed: Callable[[], None]) -> None:
         try:
             deed()
-        except Exception as error:  # noqa: BLE001 - whatever it was: it fails the cells of this table
-            self._break_off(what, error)
-
-    def _break_off(self, what: str, error: Exception) -> None:
-        log.error("[%s] %s", self.contender.name, what, exc_info=error)
-        self.trouble = f"{what}: {type(error).__name__}: {error}"
+        except (CannotPlay, NotOffered) as lacking:
+            self.lacks = str(lacking)
+            for play in self.plays:
+                play.give_up(Standing.NOT_OFFERED, self.lacks)
+        except Exception as error:
+            # Whatever it was: it fails the cells of this table, and the others are played all the same.
+            log.exception("[%s] %s", self.contender.name, what)
+            self.trouble = f"{what}: {type(error).__name__}: {error}"
 
 
 def tables_of(network: Network, contender: Contender, cells: Sequence[Wanted], *, overtaken: bool) -> list[Table]:

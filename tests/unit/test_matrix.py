@@ -8,8 +8,8 @@ import pytest
 
 from regtest.malleate import MALLEATORS
 from regtest.matrix import Plan, Size, Wanted, planned_cells
+from regtest.matrix.calls import transactions_in
 from regtest.matrix.plan import MANY, SLICE, can_be_mined_early
-from regtest.matrix.tap import transactions_in
 from regtest.processor import Signing
 from regtest.replay.cells import Ending
 
@@ -109,6 +109,6 @@ def test_many_are_several_customers() -> None:
         ([7], []),
     ],
 )
-def test_the_tap_reads_transactions_however_they_are_passed(params: object, found: list[str]) -> None:
+def test_a_transaction_in_a_call_is_read_however_it_is_passed(params: object, found: list[str]) -> None:
     """By position, by name, or several at once."""
     assert transactions_in(params) == found
