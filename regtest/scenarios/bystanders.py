@@ -7,7 +7,7 @@ from typing import Final
 from regtest.malleate import ids_of
 from regtest.record import Role
 from regtest.rpc import btc_of
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.owner import Owner, strangers_coin, with_an_input_added, with_an_input_forced_in
 from regtest.scenarios.stage import ATTACK, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -128,7 +128,7 @@ STRANGERS_COIN: Final = Scenario(
     covers=("T22", "F15"),
     moral="Segwit does not help whoever leaves inputs open: his txid is anybody's. The outputs still say who was paid.",
     play=stranger_adds_a_coin,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
     coins=("bech32",),
 )
 

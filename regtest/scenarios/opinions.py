@@ -8,7 +8,7 @@ from regtest.faults import Elsewhere, Meanwhile, Rewrite
 from regtest.malleate import ids_of
 from regtest.party import NotOffered
 from regtest.rpc import Json, btc_of
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, Customer, Stage
 from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
 
@@ -158,7 +158,7 @@ TWO_NODES: Final = Scenario(
     covers=("T09", "F9"),
     moral="What spends a coin in a mempool is one node's opinion. Neither twin gives way; a block decides.",
     play=two_nodes,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
     proxied=True,
     nodes=2,
 )
@@ -169,7 +169,7 @@ WHATEVER_IT_ANSWERS: Final = Scenario(
     covers=("F17", "P5"),
     moral="No answer to a sender is a reason to pay: mined and spent sounds like dead. The coin knows better.",
     play=whatever_it_answers,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR),
     coins=("bech32",),
     proxied=True,
 )
@@ -180,7 +180,7 @@ TWIN_FIRST: Final = Scenario(
     covers=("T09", "F18"),
     moral="The node refuses ours for want of a higher fee, while the customer is being paid by its twin.",
     play=twin_is_first,
-    losers=(NAIVE_TXID,),
+    losers=(NAIVE_TXID, RESEND_ON_ERROR),
     sits_out=(CORE_WALLET,),
     proxied=True,
 )

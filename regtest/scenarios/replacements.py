@@ -8,7 +8,7 @@ from regtest.funding import script_of
 from regtest.malleate import fetch_prevouts, ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.record import Role
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
+from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.owner import FINAL_SEQUENCE, Owner
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
@@ -98,7 +98,7 @@ REPLACED_AND_PAID: Final = Scenario(
     covers=("T10", "F20"),
     moral="Nothing unconfirmed is final, whatever it signals. The coins and the outputs say that he was paid.",
     play=replaced_and_paid,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
 )
 
 REPLACED_AND_TAKEN: Final = Scenario(
@@ -107,6 +107,6 @@ REPLACED_AND_TAKEN: Final = Scenario(
     covers=("F20", "CE1"),
     moral="Paid anew from what replaced it, the second try can never stand beside the first.",
     play=replaced_and_taken,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, BATCH_VERDICT),
     coins=("bech32",),
 )

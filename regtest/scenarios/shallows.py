@@ -7,7 +7,7 @@ from typing import Final
 from regtest.funding import build_payment, script_of
 from regtest.malleate import ids_of
 from regtest.rpc import COIN_SATS, btc_of
-from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.owner import strangers_chain, strangers_coin
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN
@@ -124,7 +124,7 @@ LOWER_TIP: Final = Scenario(
     covers=("F8", "CE17"),
     moral="Not now is not never. The same bytes wait until the chain has caught up.",
     play=lower_tip,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
     coins=("bech32",),
 )
 
@@ -134,7 +134,7 @@ CHAIN_TOO_LONG: Final = Scenario(
     covers=("F13",),
     moral="A mempool without room says nothing of a payment. It is sent again when the chain before it is mined.",
     play=chain_too_long,
-    losers=(NAIVE_TXID, CORE_WALLET),
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
     coins=("bech32",),
 )
 
