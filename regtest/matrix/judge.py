@@ -67,7 +67,7 @@ class Judge:
                 yield replace(self._cell_of(table, play, result, troubles), seconds=seconds)
 
     def _cell_of(self, table: Table, play: Play, result: Result, troubles: Sequence[str]) -> Cell:
-        standing, reasons = _standing_of(table, play, result, troubles)
+        standing, reasons = standing_of(play, result, [*troubles, *filter(None, [table.trouble])])
         shown = result if standing in {Standing.PASSED, Standing.FAILED} else None
         return Cell(
             id=play.wanted.id,
@@ -136,8 +136,9 @@ def _worth_showing(blocks: Sequence[BlockSeen]) -> tuple[BlockSeen, ...]:
     return tuple(block for block in blocks if block.wtxids or not block.active)
 
 
-def _standing_of(table: Table, play: Play, result: Result, troubles: Sequence[str]) -> tuple[Standing, list[str]]:
-    reasons = [*play.reasons, *troubles, *filter(None, [table.trouble])]
+def standing_of(play: Play, result: Result, troubles: Sequence[str]) -> tuple[Standing, list[str]]:
+    """What a cell proves, and why: passed is only what was attacked and paid once, without any trouble."""
+    reasons = [*play.reasons, *troubles]
     if play.unplayed is not None and result.outcome is not Outcome.PAID_TWICE:
         return play.unplayed[0], [play.unplayed[1]]
     if result.outcome is not Outcome.PAID_ONCE:

@@ -9,9 +9,13 @@ import pytest
 from regtest.malleate import MALLEATORS
 from regtest.matrix import Plan, Size, Wanted, planned_cells
 from regtest.matrix.calls import transactions_in
+from regtest.matrix.judge import standing_of
 from regtest.matrix.plan import MANY, SLICE, can_be_mined_early
+from regtest.matrix.play import Play
 from regtest.processor import Signing
-from regtest.replay.cells import Ending
+from regtest.replay.cells import Ending, Standing
+from regtest.report.results import Result
+from regtest.scenarios import Outcome
 
 CELLS = planned_cells()
 FROM_A_MEMPOOL = {Ending.TWO_NODES, Ending.MUTANT_FIRST}
@@ -112,3 +116,61 @@ def test_many_are_several_customers() -> None:
 def test_a_transaction_in_a_call_is_read_however_it_is_passed(params: object, found: list[str]) -> None:
     """By position, by name, or several at once."""
     assert transactions_in(params) == found
+
+
+def play_of(plan: Plan = Plan.PLAY, mutants: tuple[bytes, ...] = (b"mutant",)) -> Play:
+    return Play(Wanted("T01", plan, Ending.MUTANT_WINS, ("legacy",)), (), [b"original"], list(mutants))
+
+
+def result_of(outcome: Outcome = Outcome.PAID_ONCE) -> Result:
+    return Result("T01", "", (), "somebody", 100, (), outcome, (), "nothing")
+
+
+def test_a_cell_passes_that_was_attacked_and_paid_once() -> None:
+    """And only such a one."""
+    assert standing_of(play_of(), result_of(), ()) == (Standing.PASSED, [])
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.PAID_ONCE])
+def test_whoever_pays_otherwise_than_once_fails(outcome: Outcome) -> None:
+    """Twice, or not at all, or refusing what he could pay."""
+    standing, [reason] = standing_of(play_of(), result_of(outcome), ())
+    assert standing is Standing.FAILED
+    assert reason.startswith(f"ended as {outcome}")
+
+
+def test_a_cell_in_which_nothing_was_attacked_is_never_green() -> None:
+    """Although everybody was paid."""
+    assert standing_of(play_of(mutants=()), result_of(), ()) == (Standing.FAILED, ["nothing was attacked"])
+
+
+def test_troubles_fail_a_cell_that_was_paid_once() -> None:
+    """Books that are wrong, a complaint that was paid."""
+    play = play_of()
+    play.reasons.append("it paid again")
+    assert standing_of(play, result_of(), ["its audit finds something"]) == (
+        Standing.FAILED,
+        ["it paid again", "its audit finds something"],
+    )
+
+
+def test_what_could_not_be_played_says_why_and_is_neither_green_nor_red() -> None:
+    """Unless somebody was paid twice, which is nobody's fault but the processor's."""
+    play = play_of(mutants=())
+    play.give_up(Standing.NOT_OFFERED, "it has no keys")
+    play.give_up(Standing.NOT_OURS, "and something else")
+    assert standing_of(play, result_of(), ()) == (Standing.NOT_OFFERED, ["it has no keys"])
+    assert standing_of(play, result_of(Outcome.UNPAID), ()) == (Standing.NOT_OFFERED, ["it has no keys"])
+    assert standing_of(play, result_of(Outcome.PAID_TWICE), ())[0] is Standing.FAILED
+
+
+def test_what_no_block_can_hold_is_impossible_only_if_the_node_said_so() -> None:
+    """A block that holds it, or a refusal for another reason, fails the cell."""
+    play = play_of(Plan.TRY_IN_VAIN)
+    assert standing_of(play, result_of(), ())[0] is Standing.FAILED
+    play.refusal = "script-verify-flag-failed (of course)"
+    standing, [reason] = standing_of(play, result_of(), ())
+    assert standing is Standing.IMPOSSIBLE
+    assert play.refusal in reason
+    play.reasons.append("a block with the mutant is refused as something else")
+    assert standing_of(play, result_of(), ())[0] is Standing.FAILED
