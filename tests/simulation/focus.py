@@ -2,6 +2,9 @@
 
 In a history about everything, two things that only do harm together seldom meet. Where a history dwells on one part of
 the world they do; and every seed of a campaign has its focus, so that whatever finds a broken variant hunts ours too.
+
+What takes three strokes of bad luck in one order has a special focus, far from the seeds of a campaign: there somebody
+has a plot, and goes through with it among ordinary deeds.
 """
 
 from __future__ import annotations
@@ -26,8 +29,37 @@ class Focus(StrEnum):
     """Look-alikes, cancels, repeats, bumps without somebody, and payments by hand."""
     MACHINES = "machines"
     """Deaths, lost answers, stray jobs, two nodes on two branches."""
+    # Below: what only a seed from `SPECIAL_FROM` on dwells on, each with plots of its own (`deeds_of_plots`).
+    OBLIVION = "oblivion"
+    """No node holds anything any more, nor does a block: what is sent again is mined, and nothing else."""
+    DISPLACERS = "displacers"
+    """What displaced a payment is displaced itself, by something else."""
+    PARENTS = "parents"
+    """A payment's parent comes back under another txid."""
+    BRANCHES = "branches"
+    """Two followers, each with a node of its own, on two branches that both grow."""
+    LIBRARY = "library"
+    """Now and then the signer's library spells a signature in another way."""
+    AMNESIA = "amnesia"
+    """A signature that the ledger, or the journal too, does not remember, and of which no node knows either."""
 
 
+ORDINARY: Final = tuple(Focus)[:5]
+"""What seeds below `SPECIAL_FROM` dwell on, a few at a time, in turn."""
+SPECIAL: Final = tuple(Focus)[len(ORDINARY) :]
+SPECIAL_FROM: Final = 10**9
+"""From here on every special focus has its own stretch of seeds, so that no new one moves any other seed."""
+SPECIAL_SEEDS: Final = 10**6
+_PEACE: Final[Mapping[str, float]] = {
+    **dict.fromkeys(("aim", "kill_all", "power_cut", "bad_weather", "redis_down", "redis_unreliable"), 0.1),
+    **dict.fromkeys(("redis_flushed", "redis_rolled_back", "node_down", "other_node", "clock_step", "pause"), 0.1),
+    **dict.fromkeys(("ledger_restored", "failover", "failover_unnoticed", "second_ledger"), 0.05),
+    "both_restored": 0,
+    **dict.fromkeys(("back_up", "recoveries_die", "hold", "never_relayed", "leave_out", "cancel", "split"), 0.1),
+    **dict.fromkeys(("reorg_never_followed", "deposit_taken_back", "rescued_by_hand", "paid_by_hand", "phantom"), 0.1),
+    **dict.fromkeys(("bank_run", "mempool_expired", "long_silence", "look", "ask_otherwise", "support_retry"), 0.2),
+}
+"""A plot needs people and machines that mostly do what they should."""
 _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
     Focus.EVERYTHING: {},
     Focus.CHAIN: {
@@ -97,20 +129,33 @@ _TIMES: Final[Mapping[Focus, Mapping[str, float]]] = {
         "twin_mined": 2,
         "mine": 2,
     },
+    Focus.OBLIVION: {**_PEACE, "any_attempt_mined": 0.2, "any_attempt_relayed": 0.2, "mine": 0.5, "reorg": 0.5},
+    Focus.DISPLACERS: {**_PEACE, "foreign_spend": 0.2, "twin_mined": 0.2, "mend": 2, "approve": 0.1},
+    Focus.PARENTS: {**_PEACE, "foreign_spend": 0.1, "foreign_in_mempool": 0.1, "deposit": 0.1, "approve": 0.1},
+    Focus.BRANCHES: {**_PEACE, "deposit": 2, "mine": 2},
+    Focus.LIBRARY: {**_PEACE, "request": 2, "mend": 3, "good_weather": 2, "foreign_spend": 0.1, "twin_mined": 0.1},
+    Focus.AMNESIA: {**_PEACE, "foreign_spend": 0.1, "foreign_in_mempool": 0.1, "request": 0.5, "mine": 2},
 }
 """How much oftener a deed comes; those that are not named come as often as ever."""
 _STEPS_PER_DEED: Final = 18
 _SLOWER: Final[Mapping[Focus, int]] = {Focus.CHAIN: 70, Focus.PEOPLE: 40, Focus.MEMORY: 40}
-LONGER: Final[Mapping[Focus, float]] = {Focus.CHAIN: 1.5}
-"""How much longer a history is: one payment may be displaced three times before it shows."""
+LONGER: Final[Mapping[Focus, float]] = {Focus.CHAIN: 1.5, **dict.fromkeys(SPECIAL, 0.5)}
+"""How much longer a history is: one payment may be displaced three times before it shows. A plot is worth many deeds.
+"""
 EACH_FOR: Final = 20
 """So many seeds in a row have one focus."""
 
 
 def focus_of(seed: int) -> Focus:
     """What a seed's history dwells on."""
-    foci = list(Focus)
-    return foci[seed // EACH_FOR % len(foci)]
+    if seed >= SPECIAL_FROM:
+        return SPECIAL[(seed - SPECIAL_FROM) // SPECIAL_SEEDS % len(SPECIAL)]
+    return ORDINARY[seed // EACH_FOR % len(ORDINARY)]
+
+
+def first_seed_of(focus: Focus) -> int:
+    """From which seed on its histories are found."""
+    return SPECIAL_FROM + SPECIAL.index(focus) * SPECIAL_SEEDS if focus in SPECIAL else 1
 
 
 @cache

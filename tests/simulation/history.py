@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.simulation import deeds_of_chain, deeds_of_losses, deeds_of_machines, deeds_of_people, deeds_of_rivals
 from tests.simulation.deeds import choose
+from tests.simulation.deeds_of_plots import PLOTS
 from tests.simulation.derivations import derived_once
 from tests.simulation.exchange import Stand
 from tests.simulation.focus import LONGER, steps_per_deed, weights_of
@@ -32,6 +33,7 @@ DEEDS: Final = (
     *deeds_of_losses.DEEDS,
     *deeds_of_rivals.DEEDS,
 )
+"""Of every history; those with a special focus have its plots, too."""
 WITHDRAWALS_MIN: Final = 5
 DEEDS_MIN: Final = 60
 CALM_BLOCKS_SLOW: Final = 24
@@ -145,7 +147,9 @@ class History:
 
     def _deed(self) -> None:
         world = self.world
-        deed = choose(world.deeds, DEEDS, weights_of(world.settings.focus, DEEDS))
+        focus = world.settings.focus
+        deeds = (*DEEDS, *PLOTS.get(focus, ()))
+        deed = choose(world.deeds, deeds, weights_of(focus, deeds))
         words = deed.do(world)
         if words is not None:
             world.clock.at += world.deeds.randrange(20)

@@ -35,6 +35,8 @@ KINDS: Final = (PKH, WPKH, PKH, NESTED, TR)
 """Every kind of coin; those that miners can re-encode twice as often."""
 PURSES: Final = ((1_000_000,) * 6, (600_000,) * 3, (3_000_000, 200_000, 200_000), (500_000,) * 10)
 
+ONE_COIN: Final = (5_000_000,)
+
 
 @dataclass
 class Clock:
@@ -87,6 +89,8 @@ def settings_of(seed: int) -> Settings:
     """What a seed's history begins with."""
     coins = PURSES[seed // len(KINDS) % len(PURSES)]
     settings = Settings(kind=KINDS[seed % len(KINDS)], coins=coins, focus=focus_of(seed))
+    if settings.focus is Focus.PARENTS:  # of nothing else is a coin ever the only one, or a child's parent malleable
+        settings = replace(settings, kind=PKH, coins=ONE_COIN)
     if seed % REAL_EVERY:
         return settings
     return replace(settings, policy=REAL_POLICY, blocks_before=REAL_POLICY.reorg_safety_depth + 6)

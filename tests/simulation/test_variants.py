@@ -19,7 +19,7 @@ from tests.simulation.variants.model import Variant
 from tests.simulation.variants.record import load_caught
 from tests.simulation.variants.table import VARIANTS
 
-VARIANTS_MIN = 22
+VARIANTS_MIN = 42
 CAUGHT = load_caught()
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from tests.simulation.variants.hunt import hunt
 from tests.simulation.variants.model import Catch, Variant
 from tests.simulation.variants.record import load_caught, save_caught
-from tests.simulation.variants.table import HUNTED, SOUGHT, VARIANTS
+from tests.simulation.variants.table import VARIANTS
 
 SEEDS_MAX: Final = 300
 
@@ -25,12 +25,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="this variant; may be repeated")
     parser.add_argument("--record", action="store_true", help="keep the seeds that caught, in caught.json")
     parser.add_argument("--stale", action="store_true", help="with --record: only those whose kept seed does not catch")
-    parser.add_argument(
-        "--sought", action="store_true", help="those that nothing has caught yet, instead of the others"
-    )
     options = parser.parse_args(words)
-    table = [v for v in HUNTED if v.name in SOUGHT] if options.sought else HUNTED if options.only else VARIANTS
-    wanted = [v for v in table if not options.only or v.name in options.only]
+    wanted = [v for v in VARIANTS if not options.only or v.name in options.only]
     unknown = set(options.only or ()) - {v.name for v in wanted}
     if unknown:
         parser.error(f"no such variant: {', '.join(sorted(unknown))}")

@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 from itertools import count, islice
 
-from tests.simulation.focus import Focus, focus_of
+from tests.simulation.focus import Focus, first_seed_of, focus_of
 from tests.simulation.history import Outcome, run_history
 from tests.simulation.variants.model import Catch, Variant, invariant_of
 
 
 def seeds_of(focus: Focus) -> Iterator[int]:
     """The seeds whose histories dwell on it."""
-    return (seed for seed in count(1) if focus_of(seed) is focus)
+    return (seed for seed in count(first_seed_of(focus)) if focus_of(seed) is focus)
 
 
 def broken_outcome(variant: Variant, seed: int) -> Outcome:

@@ -11,7 +11,7 @@ from tests.simulation.variants.locks import NO_EXCLUSION, NOBODY_REMEMBERS_ASKIN
 from tests.simulation.variants.model import MONEY, STUCK, Variant
 from tests.unit.broken_rules import NEITHER_LOCK, WTXIDS
 
-HUNTED: Final[tuple[Variant, ...]] = (
+VARIANTS: Final[tuple[Variant, ...]] = (
     # ------------------------------------------------------------------------------------------------------ who is paid
     Variant(
         "settle by txid",
@@ -154,7 +154,7 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "exclude the latest attempt alone",
         "CE2: hint (b) against the latest displacer; the first attempt shares nothing with the third.",
         paying.excludes_the_latest_alone,
-        Focus.CHAIN,
+        Focus.DISPLACERS,
     ),
     Variant(
         "ancestors by wtxid",
@@ -166,7 +166,7 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "ancestors by ntxid",
         "CE8: a transaction and its twin count as one, so what excludes a payment is not seen, and it is stuck.",
         paying.ancestors_by_ntxid,
-        Focus.CHAIN,
+        Focus.PARENTS,
         STUCK,
         paying.nobody_approves,
     ),
@@ -208,7 +208,7 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "journal after signing",
         "The key is used before the journal's line is on the disk; a death and a restored ledger forget the payment.",
         signing.journal_after_signing,
-        Focus.MEMORY,
+        Focus.AMNESIA,
     ),
     Variant(
         "recover without the journal",
@@ -220,13 +220,13 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "no fence",
         "CE4 with both memories: the journal was restored with the ledger, and nothing excludes what both forgot.",
         signing.no_fence,
-        Focus.MEMORY,
+        Focus.AMNESIA,
     ),
     Variant(
         "heads are not compared",
         "Two ledgers on one key: a failover that lost a second signs on, with a journal that knows better.",
         signing.nobody_compares_heads,
-        Focus.MEMORY,
+        Focus.AMNESIA,
     ),
     Variant(
         "no gate, and heads are not compared",
@@ -238,21 +238,21 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "accept what the lint refuses",
         "A wallet that sends whatever its signer answers: padded, re-encoded on the wire, open to any third party.",
         signing.whatever_comes_back,
-        Focus.MACHINES,
+        Focus.LIBRARY,
         frozenset({"unfit-answer"}),
     ),
     Variant(
         "sent once",
         "Sent and forgotten: nothing is offered again after a node lost its mempool.",
         signing.sent_once,
-        Focus.CHAIN,
+        Focus.OBLIVION,
         STUCK,
     ),
     Variant(
         "only the live batch is sent",
         "CE16 and CE14: nobody re-sends an older generation, and hints (a) to (c) know no coin that merely vanished.",
         judging.only_the_live_batch_is_sent,
-        Focus.CHAIN,
+        Focus.OBLIVION,
         STUCK,
     ),
     # ----------------------------------------------------------------------------------------------------- coins, facts
@@ -290,23 +290,6 @@ HUNTED: Final[tuple[Variant, ...]] = (
         "two followers",
         "CE12: no lease and no compare-and-swap; two followers write the facts of two branches.",
         judging.two_followers,
-        Focus.MACHINES,
+        Focus.BRANCHES,
     ),
 )
-
-SOUGHT: Final = frozenset(
-    {
-        "exclude the latest attempt alone",
-        "ancestors by ntxid",
-        "accept what the lint refuses",
-        "journal after signing",
-        "no fence",
-        "heads are not compared",
-        "sent once",
-        "only the live batch is sent",
-        "two followers",
-    }
-)
-"""Those that no seed tried with the deeds as they are has caught: `--sought` hunts them."""
-VARIANTS: Final = tuple(v for v in HUNTED if v.name not in SOUGHT)
-"""Those that are caught; `caught.json` says by which seed."""
