@@ -37,6 +37,9 @@ _SHOWN_CHARACTERS: Final = 100
 _REFUSALS: Final = frozenset({f"attempt.{s}" for s in Sent if s is not Sent.PRESENT})
 """Events with a node's answer that was not a yes."""
 _UNPAID: Final = frozenset({WithdrawalState.BATCHED, WithdrawalState.BROADCAST})
+_KEPT_BACK: Final = (
+    "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +222,7 @@ def _next_step(view: LedgerView, withdrawal: Withdrawal, batch: Batch | None, de
         case WithdrawalState.BATCHED:
             words = _next_of_batched(view, withdrawal, batch, stopped, policy)
         case WithdrawalState.BROADCAST:
-            again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
-            words = f"{again} An operator may bump the fee."
+            words = _next_of_broadcast(batch, policy)
         case WithdrawalState.CONFIRMED:
             words = f"Final in {policy.final_depth - depth} more block(s)."
         case WithdrawalState.FINAL:
@@ -279,12 +281,20 @@ def _next_of_batched(
     if batch is not None and batch.state is BatchState.SIGNED:
         return _next_of_signed(view, batch, policy)
     if any(a.refusal for a in (batch.attempts if batch is not None else ())):
-        return "The signer's answer failed the checks: kept, never sent, coins stay reserved; see docs/operations.md."
+        return _KEPT_BACK
     if stopped:
         return f"Waits for its signature: {stopped}."
     if withdrawal.asked:
         return "The signer was asked and has not answered yet; it is asked again. It cannot be cancelled any more."
     return "Planned; it is signed and sent within seconds."
+
+
+def _next_of_broadcast(batch: Batch | None, policy: Policy) -> str:
+    """A payment that was seen in a block that is no more; of one that was never fit to send nothing is sent again."""
+    if batch is not None and batch.attempts and all(a.refusal for a in batch.attempts):
+        return _KEPT_BACK
+    again = f"The same bytes are sent again every {policy.resend_interval_s} s until a block has them."
+    return f"{again} An operator may bump the fee."
 
 
 def _next_of_signed(view: LedgerView, batch: Batch, policy: Policy) -> str:

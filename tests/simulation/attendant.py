@@ -6,11 +6,13 @@ He knows the truth about payments that people made by hand, and nothing else tha
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from withdrawals.core.model import Withdrawal, WithdrawalState
+from withdrawals.core.types import BatchId
 from withdrawals.errors import NotAllowed, TheirError, WorldError
 from withdrawals.processor import Processor
 from withdrawals.status import Status
@@ -75,21 +77,38 @@ class Attendant:
         told = {cause.id for cause in status.breaker if cause.cause in RECOVERABLE}
         if told - self._world.losses.causes_dealt_with:
             self._world.losses.recovery_wanted = True
+        if "journal_damaged" in causes:
+            self._world.disk.put_copy_back()
         if "deep_reorg" in causes:
             with suppress(WorldError, NotAllowed):
                 processor.accept_reorg(reason=WHY, who=WHO)
-        for words in status.attention:
-            topic, _, rest = words.partition(": ")
-            if topic == "conflict":
-                self._approve(processor, rest.split()[0])
-            elif topic == "fence" and any(cause in rest for cause in FENCE_AGAIN):
-                self._world.losses.recovery_wanted = self._world.losses.fence_wanted = True
+        self._attend_to(processor, status.attention)
         for held in processor.list_withdrawals({WithdrawalState.HELD}):
             if not self._world.losses.waits_for_exchange(held):
                 with suppress(WorldError, TheirError):
                     self._release(processor, held.request_id)
         for withdrawal in processor.list_withdrawals({WithdrawalState.BATCHED, WithdrawalState.BROADCAST}):
             self._take_next_step(processor, withdrawal)
+
+    def _attend_to(self, processor: Processor, attention: Sequence[str]) -> None:
+        for words in attention:
+            topic, _, rest = words.partition(": ")
+            if topic == "conflict":
+                self._approve(processor, rest.split()[0])
+                if "displaced by nothing" in rest:
+                    self._send_deposits_again(rest.split()[0])
+            elif topic == "fence" and any(cause in rest for cause in FENCE_AGAIN):
+                self._world.losses.recovery_wanted = self._world.losses.fence_wanted = True
+
+    def _send_deposits_again(self, batch_id: str) -> None:
+        """A reorg took the coins of a payment whose bytes are kept back: he has what made them sent again."""
+        world = self._world
+        with world.look() as view:
+            batch = view.load_batch(BatchId(batch_id))
+        if batch is None or any(a.refusal is None for a in batch.attempts):
+            return  # what may be sent is sent with what it descends from
+        for txid in sorted({o.txid for p in batch.plans for o in p.prevouts}):
+            world.network.send_again(txid)
 
     def _take_next_step(self, processor: Processor, withdrawal: Withdrawal) -> None:
         """What `why` says of one that is not paid yet."""

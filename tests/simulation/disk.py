@@ -27,6 +27,8 @@ class Disk:
     def __init__(self, world: World, path: Path) -> None:
         self._world, self._path = world, path
         self._sure = b""
+        self.copy: bytes | None = None
+        """Of the journal, up to its last line, from before it was damaged."""
 
     @contextmanager
     def mounted(self) -> Iterator[None]:
@@ -47,6 +49,15 @@ class Disk:
             self._path.write_bytes(content)
             self._path.chmod(files.PRIVATE_MODE)
         self._sure = content
+
+    def put_copy_back(self) -> None:
+        """What is to be done about a damaged journal: the copy in its place, and the signing process starts again."""
+        if self.copy is not None:
+            signer = self._world.processes["signer"]
+            signer.kill()
+            self.replace(self.copy)
+            self.copy = None
+            self._world.restart_later(signer)
 
     def cut_power(self) -> None:
         """What was never synced may be there, or its beginning, or nothing of it."""

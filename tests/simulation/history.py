@@ -185,7 +185,7 @@ class History:
         world.unrelayable_stays()
         for process in world.processes.values():
             process.calls_left, process.offset_s, process.node = None, 0, 0
-            if not process.alive:
+            if not process.alive and not world.losses.recovery_wanted:
                 world.restart_later(process)
 
     def _calm(self) -> None:
@@ -204,7 +204,9 @@ class History:
         raise Violation("liveness", f"after {CALM_STEPS_MAX} calls the processes still find something to do")
 
     def _somebody_is_down(self) -> bool:
-        return any(not p.alive for p in self.world.processes.values())
+        """Whoever a supervisor starts again; what an operator stopped waits for him."""
+        stopped = self.world.losses.recovery_wanted
+        return not stopped and any(not p.alive for p in self.world.processes.values())
 
     def _attend(self) -> None:
         """The operator and the backend make their rounds."""

@@ -50,9 +50,9 @@ def recover_if_wanted(world: World) -> None:
         world.run_one(task)
         world.check()
     world.processes["ops"].kill()
-    world.start_all()
     if not done:
-        return
+        return  # nothing is started on a ledger that has not come to know what it forgot
+    world.start_all()
     world.tell(Kind.DEED, "recovered")
     world.losses.recovered()
     _ask_again(world)

@@ -223,8 +223,8 @@ class World:
 
     def check(self) -> None:
         """What must be true after every event."""
-        self.losses.look()
         self.oracle.check(the_database().raw)
+        self.losses.look()
 
     # -------------------------------------------------------------------------------------------------------- running
 

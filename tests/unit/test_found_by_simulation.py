@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.unit.bench import COIN_SATS, SATS, WHO, WHY, Bench
 from tests.unit.fakes import customer_script, stranger
-from withdrawals.core.model import TxOut
+from withdrawals.core.model import TxOut, WithdrawalState
 from withdrawals.core.tx import view_of
 from withdrawals.core.types import BlockHash, BlockRef, Sats
 from withdrawals.errors import SignerUnavailable, TipMoved
+from withdrawals.explain import tell
 from withdrawals.processor import Processor
 from withdrawals.rescan import Rescan
 from withdrawals.signing import journal as journal_module
 from withdrawals.signing.journal import Journal
+from withdrawals.steps.sign import Signing
 
 
 def test_two_followers_in_one_reorg_are_no_broken_invariant(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +104,22 @@ def test_a_reorg_in_the_middle_of_a_recovery_is_no_broken_invariant(bench: Bench
     with pytest.raises(TipMoved, match="recover again"), bench.ledger.begin() as tx:
         rescan.retreat(tx, gone, epoch, who=WHO)
     assert bench.ledger.content_hash() == before
+
+
+def test_what_was_never_fit_to_send_is_not_said_to_be_sent_again(bench: Bench) -> None:
+    """Refused bytes leaked, paid, and a reorg undid it: from then on nothing is sent, and the story must not say so.
+
+    An operator has to act: whoever reads that the bytes are sent again waits for ever (seed 601215).
+    """
+    bench.fund()
+    withdrawal = bench.request()
+    batch_id = bench.planned()
+    bench.spy(after=lambda answer: replace(answer, raw=bench.malleate(answer.raw, "W01")))
+    assert bench.sign(batch_id).outcome is Signing.REFUSED
+    bench.mine_exactly(bench.attempt(batch_id).raw)
+    assert bench.state(withdrawal) is WithdrawalState.CONFIRMED
+    bench.reorg(1, forget=True)
+    assert bench.state(withdrawal) is WithdrawalState.BROADCAST
+    with bench.ledger.read() as view:
+        story = tell(view, bench.withdrawal(withdrawal), bench.policy)
+    assert story.next_step.startswith("The signer's answer failed the checks: kept, never sent")

@@ -78,6 +78,14 @@ def is_buried(attempt: Tx, told: Told, tree: Tree, tip: tuple[int, str] | None, 
     )
 
 
+def rests_on_nothing(attempt: Tx, told: Told, tree: Tree, tip: tuple[int, str] | None) -> bool:
+    """Whether a transaction that made one of its coins is in no block of the branch that ends at `tip`."""
+    if tip is None:
+        return False
+    mined = {tx.txid for block in tree.branch(tip[1]) for tx in block.txs}
+    return any(txid in told.txs and txid not in mined for txid, _ in attempt.prevouts)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stranger:
     """Somebody else's transaction that the processor knows of since `tick`, and whom it pays."""
@@ -136,7 +144,8 @@ class Payers:
         different transactions among the two and their ancestors have to spend one outpoint. Plans count since they were
         asked, strangers' payments only against plans that were asked after the processor knew of them. What a person
         answers for, in a conditional certificate, is left out here, and nowhere else; so is a plan that ledger and
-        journal both forgot, once something else took its coins as deep as no reorg that is ever followed.
+        journal both forgot, once something else took its coins as deep as no reorg that is ever followed; and one whose
+        coins no block of this chain made, which no fence can take.
         """
         told = self.told
         while told.fresh:
@@ -181,4 +190,8 @@ class Payers:
     def _is_out_of_the_world(self, earlier: Tx) -> bool:
         """Whether this ledger knows nothing of a plan, whose coins went to something else too deep to come back."""
         known = any(p.ntxid == earlier.ntxid for p in self.mirror.plans.values())
-        return not known and is_buried(earlier, self.told, self.tree, self.mirror.tip, self.never_followed_depth)
+        tip = self.mirror.tip
+        return not known and (
+            is_buried(earlier, self.told, self.tree, tip, self.never_followed_depth)
+            or rests_on_nothing(earlier, self.told, self.tree, tip)
+        )
