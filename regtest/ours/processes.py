@@ -19,6 +19,8 @@ from withdrawals.steps.broadcast import attempts_to_send
 from workers.sweeper import RESENDABLE, rings_due
 
 _ROUND_TIMEOUT_S: Final = 60.0
+_QUEUE_WAITS_S: Final = 3
+"""The sweeper has a planner look at the queue every second: what is there after so many looks stays there."""
 _END: Final = f"--end-with-parent={os.getpid()}"
 _FAR_AHEAD_S: Final = 1 << 40
 """A resend interval that never ends: `rings_due` then names only what was never done."""
@@ -32,8 +34,9 @@ class WorkerProcesses:
 
     def __init__(self) -> None:
         self._children: list[Child] = []
+        self._commands: dict[str, Sequence[str]] = {}
         self._premises: Premises | None = None
-        self._are_two = False
+        self._are_two = self._are_supervised = False
 
     def start(self, premises: Premises) -> None:
         """Spawn them all; they find what waits for them."""
@@ -70,6 +73,10 @@ class WorkerProcesses:
         self._children.remove(signer)
         self._spawn({"signer": _own_signer(self._premises)})
 
+    def supervise(self) -> None:
+        """From now on a process that ends by itself is started again, as `withdrawals run` does it."""
+        self._are_supervised = True
+
     def _spawn(self, commands: Mapping[str, Sequence[str]]) -> None:
         if self._premises is None:
             raise RuntimeError("its workers were not started")
@@ -77,6 +84,7 @@ class WorkerProcesses:
             child = Child(f"withdrawals-{role}", self._premises.directory / f"{role}.txt")
             child.spawn(command)
             self._children.append(child)
+            self._commands[child.name] = command
 
     def round(self, parts: Parts) -> None:
         """Wait until they have nothing left to do. Raises `ChildFailed`, `WaitTimeout`."""
@@ -93,7 +101,10 @@ class WorkerProcesses:
         if not self._children:
             raise ChildFailed("withdrawals", "was killed", "")
         for child in self._children:
-            child.require_alive()
+            if not self._are_supervised:
+                child.require_alive()
+            elif not child.alive:
+                child.spawn(self._commands[child.name])
         node = parts.chain.fetch_tip().block
         with parts.ledger.read() as view:
             tip = view.load_tip()
@@ -104,6 +115,8 @@ class WorkerProcesses:
             gate = view.load_gate()
             if gate is not None and gate.tip == node.hash and gate.judged_at > began:
                 due = [job for job in due if job != "reissue"]  # it was looked at here, and waits
+                if gate.judged_at > began + _QUEUE_WAITS_S:
+                    due = [job for job in due if job != "plan"]  # so was the queue, more than once: no coins for it
             return all(job != "broadcast" and stopped for job in due) and all(
                 a.sent_at not in {None, sent_before.get(a.wtxid)} for a in _waiting_attempts(view)
             )

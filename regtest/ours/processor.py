@@ -199,6 +199,8 @@ class OurProcessor:
     def _lost_queue(self) -> LostQueue:
         if self._queue is None:
             raise NotOffered(OFFERS[LosesQueue])
+        # A worker whose job vanishes from under it may end; whoever looks after it starts another.
+        self._workers.supervise()
         return self._queue
 
     # ------------------------------------------------------------------------------------- what only the harness asks

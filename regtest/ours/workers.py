@@ -48,6 +48,9 @@ class Workers(Protocol):
     def round_twice(self, parts: Parts) -> None:
         """The same with two of every worker."""
 
+    def supervise(self) -> None:
+        """From now on whatever of it ends by itself is started again."""
+
     def use_late_signer(self) -> None:
         """From now on the signer is one that can be made not to be heard."""
 
@@ -105,6 +108,9 @@ class InlineWorkers:
         del parts
         with self._one_more_round():
             self._tick_of_others(2)
+
+    def supervise(self) -> None:
+        """Nothing of it ends by itself."""
 
     def use_late_signer(self) -> None:
         """It always is one here."""
