@@ -18,7 +18,7 @@ from regtest.malleate import MALLEATORS
 # The invariants of docs/architecture.md, and what the processor survives today of docs/malleability.md.
 _REQUIRED_WORDS = """
     I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 I11 I12 I13
-    F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 F13 F14 F15 F16 F17 F18
+    F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 F13 F14 F15 F16 F17 F18 F19 F20
     P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15 P16 P17 P18 P19
     CE1 CE2 CE5 CE6 CE7 CE8 CE11 CE14 CE15 CE16 CE17 CE18 CE20 CE21 CE22 CE23
 """

@@ -121,7 +121,7 @@ def change_chain(stage: Stage) -> None:
 LOWER_TIP: Final = Scenario(
     name="lower-tip",
     title="A lower tip: what was buried is premature",
-    covers=("F8", "CE17"),
+    covers=("F8",),
     moral="Not now is not never. The same bytes wait until the chain has caught up.",
     play=lower_tip,
     losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
