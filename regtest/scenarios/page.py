@@ -49,4 +49,5 @@ def _section(scenario: Scenario) -> str:
         facts.append("a proxy between processor and node")
     if scenario.outcome is not Outcome.PAID_ONCE:
         facts.append(f"ends as: {scenario.outcome}")
-    return f"\n## {scenario.name}\n\n{story}\n\n{scenario.moral} ({'; '.join(facts)})\n"
+    why = f"\nNo control loses: {scenario.nobody_loses}\n" if scenario.nobody_loses else ""
+    return f"\n## {scenario.name}\n\n{story}\n\n{scenario.moral} ({'; '.join(facts)})\n{why}"

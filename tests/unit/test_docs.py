@@ -15,7 +15,9 @@ import pytest
 from regtest.cli import cli as kit
 from regtest.malleate import MALLEATORS, catalogue_page
 from regtest.scenarios import SCENARIOS, Outcome, Scenario
+from regtest.scenarios.kit import KIT
 from regtest.scenarios.model import NAIVE
+from regtest.scenarios.page import scenarios_page
 from withdrawals import errors
 from withdrawals.cli.main import cli
 from withdrawals.config import parse_config
@@ -364,6 +366,11 @@ def test_the_page_of_classes_is_the_table_s() -> None:
     """`withdrawals-regtest classes --markdown > docs/malleation-classes.md` makes it."""
     page = (ROOT / "docs/malleation-classes.md").read_text(encoding="utf-8")
     assert page == catalogue_page()
+
+
+def test_the_page_of_scenarios_is_the_kit_s() -> None:
+    """`withdrawals-regtest list --markdown > docs/scenarios.md` makes it."""
+    assert (ROOT / "docs/scenarios.md").read_text(encoding="utf-8") == scenarios_page(KIT)
 
 
 def test_every_scenario_is_listed_with_what_it_covers() -> None:
