@@ -65,7 +65,7 @@ class Exhibit:
 
     @property
     def outputs(self) -> tuple[tuple[str, int], ...]:
-        """scriptPubKey in hex, and satoshis, of every output."""
+        """Of every output the scriptPubKey in hex, and its satoshis."""
         return tuple((bytes(o.scriptPubKey).hex(), int(o.nValue)) for o in parse_transaction(self.raw).vout)
 
 
