@@ -234,8 +234,9 @@ class SimNetwork:
     def send_again(self, txid: Txid) -> None:
         """Whoever made this transaction sends it once more, to all nodes; those that cannot take it do not."""
         known = self._by_txid.get(txid)
-        for node in self.nodes if known is not None else ():
-            _offer(node, known)
+        if known is not None:
+            for node in self.nodes:
+                _offer(node, known)
 
     def sees(self, raw: bytes, *nodes: SimNode) -> Tx:
         """These nodes (default: all) hold this, whatever their policy and in place of its rivals. Raises `Forbidden`.
