@@ -55,6 +55,8 @@ def journal_damaged(scene: Scene) -> None:
     world = scene.world
     path = world.folder / "journal"
     scene.request()
+    if not path.exists():
+        scene.wait(300)  # whoever died before the first signature comes back first
     whole = path.read_bytes()
     world.processes["signer"].kill()
     world.disk.copy = whole
