@@ -17,7 +17,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 # Two processes: the tests wait for nodes more than they compute.
 TEST_PROCESSES ?= 2
 
-.PHONY: help venv install demo test fuzz bench model mutants soak lint lock
+.PHONY: help venv install demo replay test fuzz bench model mutants simulate soak lint lock
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
