@@ -108,7 +108,8 @@ class Child:
 
 
 @atexit.register
-def _end_all() -> None:
+def end_children() -> None:
+    """Kill every server of this interpreter's."""
     for child in list(_running):
         child.kill9()
 

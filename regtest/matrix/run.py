@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -35,16 +35,19 @@ def play_matrix(
     endings: Collection[Ending] | None = None,
     part: bool = False,
     say: Say | None = None,
+    meet: Callable[[Network], None] | None = None,
 ) -> Iterator[Cell]:
     """Every class in every ending, to one contender, on a network of its own; `None`: all of them.
 
     The cells of an ending come when it is over. `part`: a fast slice that has every ending and every kind of coin.
-    An ending that breaks off fails its cells, and the next one is played.
+    An ending that breaks off fails its cells, and the next one is played. `meet` is shown the network once it is up.
     """
     cells = planned_cells(classes, endings, part=part)
     if not cells:
         return
     with _network(program, cells) as network:
+        if meet is not None:
+            meet(network)
         if len(network.nodes) > 1:
             network.split([0], [1])
         for ending in Ending:

@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from regtest.matrix import play_matrix
+from regtest.network import Network
 from regtest.party import NotOffered
+from regtest.process import end_children
 from regtest.processor import CannotPlay, Contender
 from regtest.provision import NodeProgram, provide_bitcoind
 from regtest.replay.cells import Cell, Replay, Standing, cell_of
@@ -48,9 +50,16 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
             stack.callback(lane.end)
             lane.start()
         cells = []
-        for cell in _merged(lanes):
-            cells.append(cell)
-            show(cell)
+        try:
+            for cell in _merged(lanes):
+                cells.append(cell)
+                show(cell)
+        except KeyboardInterrupt:
+            # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
+            for lane in lanes:
+                lane.stop()
+            end_children()
+            raise
         node = next(lane.node for lane in lanes if lane.node is not None)
     order = {cell.id: number for number, cell in enumerate(c for c in cells if not c.is_control)}
     cells.sort(key=lambda cell: (order.get(cell.id, len(order)), cell.is_control))
@@ -74,9 +83,13 @@ class _Lane:
         """Begin."""
         self._thread.start()
 
-    def end(self) -> None:
-        """Ask it to end after the cell that it is at, and wait until its servers are down."""
+    def stop(self) -> None:
+        """Ask it to end after the cell that it is at."""
         self._stopped.set()
+
+    def end(self) -> None:
+        """The same, and wait until its servers are down."""
+        self.stop()
         self._thread.join()
 
     def _run(self) -> None:
@@ -129,7 +142,16 @@ def _under_test(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | N
 
 def _matrix(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | NodeVersion]:
     selection = wish.selection
-    yield from play_matrix(wish.contender, program, classes=selection.classes, endings=selection.endings, say=say)
+    met: list[NodeVersion] = []
+
+    def meet(network: Network) -> None:
+        met.append(NodeVersion.of(network.rpc))
+
+    yield from play_matrix(
+        wish.contender, program, classes=selection.classes, endings=selection.endings, say=say, meet=meet
+    )
+    # A run without scenarios has no other network that could say which node it is.
+    yield from met
 
 
 def _controls(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | NodeVersion]:

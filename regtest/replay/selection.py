@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from regtest.malleate import MALLEATORS
+from regtest.matrix.plan import planned_cells
 from regtest.processor import Contender
 from regtest.replay.cells import Ending
 from regtest.scenarios.kit import KIT
@@ -41,12 +42,15 @@ def select(
     """
     everything = not (scenarios or classes or endings)
     matrix = everything or bool(classes or endings)
-    return Selection(
+    selection = Selection(
         scenarios=tuple(KIT[name] for name in _fitting("scenario", scenarios, KIT, default=everything)),
         classes=tuple(_fitting("class", classes, MALLEATORS, default=matrix)),
         endings=tuple(Ending(e) for e in _fitting("ending", endings, {e.value: e for e in Ending}, default=matrix)),
         controls=tuple(controls),
     )
+    if matrix and not planned_cells(selection.classes, selection.endings):
+        raise NothingSelected(f"none of these classes has a cell in {', '.join(selection.endings)}")
+    return selection
 
 
 def _fitting(what: str, patterns: Sequence[str], known: Mapping[str, object], *, default: bool) -> list[str]:

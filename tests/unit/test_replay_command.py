@@ -54,8 +54,9 @@ def test_without_a_word_everything_is_played() -> None:
         ({"scenarios": ["twn"]}, "no scenario is called 'twn'; there are: mtgox, "),
         ({"classes": ["T99"]}, "no class is called 'T99'; there are: T01, "),
         ({"endings": ["never"]}, "no ending is called 'never'; there are: mutant-wins, "),
+        ({"classes": ["T01m"], "endings": ["two-nodes"]}, "none of these classes has a cell in two-nodes"),
     ],
-    ids=["scenario", "class", "ending"],
+    ids=["scenario", "class", "ending", "class-without-ending"],
 )
 def test_a_pattern_that_fits_nothing_says_what_there_is(words: dict[str, Any], message: str) -> None:
     """Or a misspelt class would pass for one that was survived."""
