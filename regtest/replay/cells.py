@@ -140,7 +140,12 @@ def cell_of(scenario: Scenario, performance: Performance, *, is_control: bool) -
         reasons.append(f"counts as paid once, and {result.paid_sats} of {result.owed_sats} sats are on chain")
     standing = Standing.FAILED if reasons else Standing.PASSED
     if performance.not_offered is not None:
-        standing, reasons = Standing.NOT_OFFERED, [f"the processor does not offer {performance.not_offered}"]
+        lacks = f"the processor does not offer {performance.not_offered}"
+        # Whoever has paid twice by then has, and a control that must lose has nothing to excuse itself by.
+        if result.outcome is Outcome.PAID_TWICE or (is_control and result.processor in scenario.losers):
+            reasons += [lacks] if reasons else []
+        else:
+            standing, reasons = Standing.NOT_OFFERED, [lacks]
     return Cell(
         id=f"scenario/{scenario.name}",
         processor=result.processor,

@@ -178,7 +178,8 @@ def _cells(plays: Sequence[Play], services: Services, *, is_control: bool) -> It
 
 
 def _never_came_up(scenario: Scenario, contender: Contender, error: Exception, *, is_control: bool) -> Cell:
-    cannot = isinstance(error, CannotPlay | NotOffered)
+    must_lose = is_control and contender.name in scenario.losers
+    cannot = isinstance(error, CannotPlay | NotOffered) and not must_lose
     return Cell(
         id=f"scenario/{scenario.name}",
         processor=contender.name,

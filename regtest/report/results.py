@@ -63,7 +63,7 @@ def outcome_of(owed_and_paid: Sequence[tuple[int, Sequence[int]]], *, refused: b
     """
     if any(sum(paid) > owed for owed, paid in owed_and_paid):
         return Outcome.PAID_TWICE
-    if all(list(paid) == [owed] for owed, paid in owed_and_paid):
+    if owed_and_paid and all(list(paid) == [owed] for owed, paid in owed_and_paid):
         return Outcome.PAID_ONCE
     if refused and not any(paid for _, paid in owed_and_paid):
         return Outcome.REFUSED

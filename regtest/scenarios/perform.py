@@ -52,10 +52,17 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
         # Whatever it was: it fails the run, and the stories after this one are told all the same.
         log.exception("[%s] the story breaks off", party.name)
         troubles.append(f"the story breaks off: {type(error).__name__}: {error}")
-    result = _result_of(scenario, stage)
-    if not troubles and not_offered is None:
-        requests = [customer.request_id for customer in stage.customers]
-        troubles += party.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)
+    try:
+        result = _result_of(scenario, stage)
+        if not troubles and not_offered is None:
+            requests = [customer.request_id for customer in stage.customers]
+            troubles += party.troubles(requests, paid=result.outcome is Outcome.PAID_ONCE)
+    except Exception as error:
+        # One that died in the middle has nothing to say for itself. What the chain holds is counted all the same.
+        log.exception("[%s] cannot be asked", party.name)
+        troubles.append(f"it cannot be asked any more: {type(error).__name__}: {error}")
+        stage.fall_silent()
+        result = _result_of(scenario, stage)
     for trouble in troubles:
         log.error("[%s] %s.", party.name, trouble)
     seconds = time.monotonic() - began
@@ -65,7 +72,7 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
 def _result_of(scenario: Scenario, stage: Stage) -> Result:
     payments = {customer.request_id: tuple(stage.payments_of(customer)) for customer in stage.customers}
     signed = list(dict.fromkeys(raw for customer in stage.customers for raw in stage.signed_for(customer)))
-    refused = bool(payments) and all(stage.party.has_refused(request_id) for request_id in payments)
+    refused = stage.is_asked and bool(payments) and all(stage.party.has_refused(request_id) for request_id in payments)
     owed_and_paid = [(c.sats, [p.sats for p in payments[c.request_id]]) for c in stage.customers]
     everything = sorted((p for found in payments.values() for p in found), key=lambda p: (p.height, p.txid, p.vout))
     return Result(

@@ -74,6 +74,7 @@ class Stage:
         self.attacker = Attacker(self.network, self.party)
         self.weather = Weather(self.network)
         self._seen = Sightings(self.network)
+        self.is_asked = True
 
     @property
     def line(self) -> RpcProxy:
@@ -95,11 +96,15 @@ class Stage:
 
     def signed_for(self, customer: Customer) -> list[bytes]:
         """Everything that was signed for one customer, oldest first: as the processor shows it, or as it was seen."""
-        if self.party.shows_transactions:
+        if self.party.shows_transactions and self.is_asked:
             ids = (*customer.before, customer.request_id)
             return [raw for request_id in ids for raw in self.party.signed_transactions(request_id)]
         self._seen.look()
         return self._seen.payments_to(customer.script_hex, but={exhibit.wtxid for exhibit in self.exhibits})
+
+    def fall_silent(self) -> None:
+        """The processor cannot be asked any more: from now on only what can be seen counts."""
+        self.is_asked = False
 
     def tell(self, label: str, words: str) -> None:
         """Write a moment down."""

@@ -1,0 +1,105 @@
+"""What a played scenario is worth: passed is only what was played to its end, and nothing excuses a second payment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from regtest.party import NotOffered, Party
+from regtest.processor import CannotPlay, Contender
+from regtest.record import Record
+from regtest.replay import run
+from regtest.replay.cells import Cell, Standing, cell_of
+from regtest.report.results import Result, outcome_of
+from regtest.scenarios.kit import KIT
+from regtest.scenarios.model import GATE_ONLY, NAIVE_TXID, Outcome
+from regtest.scenarios.perform import Performance, perform
+from regtest.scenarios.stage import Customer, Stage
+
+MTGOX = KIT["mtgox"]
+WORDS = "the processor does not offer kill"
+
+
+def judged(who: str, outcome: Outcome, *, is_control: bool = False) -> Cell:
+    """A performance in which the processor turned out to lack something."""
+    result = Result(MTGOX.name, MTGOX.title, MTGOX.covers, who, 1, (), outcome, (), "nothing")
+    return cell_of(MTGOX, Performance(result, Record(), (), 0.0, not_offered="kill"), is_control=is_control)
+
+
+def test_what_is_not_offered_proves_nothing() -> None:
+    """It is neither passed nor failed."""
+    cell = judged("mine", Outcome.UNPAID)
+    assert (cell.standing, cell.reasons, cell.result) == (Standing.NOT_OFFERED, (WORDS,), None)
+    assert judged(GATE_ONLY, Outcome.UNPAID, is_control=True).standing is Standing.NOT_OFFERED
+
+
+def test_who_has_paid_twice_is_not_excused_by_what_he_does_not_offer() -> None:
+    """The chain has it, whatever the rest of the story would have been."""
+    cell = judged("mine", Outcome.PAID_TWICE)
+    assert cell.standing is Standing.FAILED
+    assert cell.reasons == ("ended as paid_twice, and must end as paid_once", WORDS)
+
+
+def test_a_control_that_must_lose_cannot_get_out_of_it() -> None:
+    """Or an attack could lose its teeth, and nobody would hear of it."""
+    cell = judged(NAIVE_TXID, Outcome.UNPAID, is_control=True)
+    assert cell.standing is Standing.FAILED
+    assert cell.reasons[-1] == WORDS
+    assert judged(NAIVE_TXID, Outcome.PAID_TWICE, is_control=True).standing is Standing.PASSED
+
+
+@pytest.mark.parametrize(
+    ("who", "is_control", "standing"),
+    [
+        ("mine", False, Standing.NOT_OFFERED),
+        (GATE_ONLY, True, Standing.NOT_OFFERED),
+        (NAIVE_TXID, True, Standing.FAILED),
+    ],
+)
+def test_nor_by_not_coming_up(who: str, is_control: bool, standing: Standing) -> None:  # noqa: FBT001 - a table
+    """Of a processor that cannot be built nothing is proved; of a control that must lose, that it does not."""
+    contender = Contender(who, lambda _site: pytest.fail("never built"))
+    cell = run._never_came_up(MTGOX, contender, CannotPlay("no such signer"), is_control=is_control)
+    assert cell.standing is standing
+
+
+def test_nobody_owed_is_nobody_paid() -> None:
+    """A story that breaks off before anybody was owed anything ended in nothing."""
+    assert outcome_of([], refused=False) is Outcome.UNPAID
+
+
+class Dead:
+    """A processor that shows what it signed, until it is dead."""
+
+    name = "dead"
+
+    def signed_transactions(self, _request_id: str) -> list[bytes]:
+        raise ConnectionRefusedError
+
+    def tick(self) -> None:
+        raise ConnectionRefusedError
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_one_that_dies_in_the_middle_fails_its_story_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+    lacks: bool,  # noqa: FBT001 - a table
+) -> None:
+    """It cannot be asked what it signed any more; the chain can."""
+
+    def play(stage: Stage) -> None:
+        stage.customers.append(Customer("payout-001", "bcrt1q", "0014" + "00" * 20, 1))
+        if lacks:
+            raise NotOffered("kill")
+        stage.work()
+
+    monkeypatch.setattr("regtest.scenarios.stage.payments_to", lambda *_: [])
+    monkeypatch.setattr("regtest.scenarios.stage.blocks_with", lambda *_: ())
+    network: Any = SimpleNamespace(height=100, rpc=None, nodes=[])
+    dead: Any = Dead()
+    performance = perform(replace(MTGOX, play=play), network, Party("dead", dead))
+    assert performance.result.outcome is Outcome.UNPAID
+    assert performance.troubles[-1].startswith("it cannot be asked any more: ConnectionRefusedError")
