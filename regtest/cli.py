@@ -1,7 +1,7 @@
 """`withdrawals-regtest`: the demo, and any scenario of it by name. What another team's CI calls.
 
 Exit codes: 0 passed · 1 failed: somebody was not paid exactly once, or the control did not do what it must · 2 the
-command line is wrong · 3 nothing could be played: no node, or no Redis server.
+command line is wrong · 3 nothing could be played: no node, no Redis server, or nothing of it is offered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def cli() -> None:
     """Attacks on a withdrawal processor, replayed on a private regtest network of this machine.
 
     Exit codes: 0 passed; 1 failed: a customer was not paid exactly once, or the naive control did not do what it must;
-    2 wrong command line; 3 nothing could be played: no node, or no Redis server.
+    2 wrong command line; 3 nothing could be played: no node, no Redis server, or nothing of it is offered.
     """
 
 

@@ -108,6 +108,11 @@ class Replay:
         return tuple(cell for cell in self.cells if cell.standing is Standing.FAILED)
 
     @property
+    def offers_nothing(self) -> bool:
+        """Whether every cell needs what the processor under test does not offer: that is no run to be green."""
+        return all(cell.standing is Standing.NOT_OFFERED for cell in self.cells if not cell.is_control)
+
+    @property
     def summary(self) -> dict[str, int | float | str]:
         """The counts, as report.json has them."""
         under_test = [c for c in self.cells if not c.is_control]

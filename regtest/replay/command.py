@@ -25,6 +25,7 @@ from regtest.report.table import story_lines
 from regtest.scenarios.model import NAIVE_TXID, OURS, Scenario
 
 EXIT_FAILED: Final = 1
+EXIT_NOTHING_PLAYED: Final = 3
 TOLD_IN_FULL_MAX: Final = 3
 _NAME_WIDTH: Final = 44
 
@@ -102,7 +103,9 @@ def replay_command(  # noqa: PLR0913 - one for each option
     stories = [line for scenario in in_full for line in (*_story(scenario, played, ink), "")]
     for line in ("", *stories, *table_lines(played, ink), "", *_files(out, ink)):
         click.echo(line, err=as_json)
-    sys.exit(EXIT_FAILED if played.failed else 0)
+    if played.offers_nothing:
+        click.echo(f"nothing was played: {processor} offers nothing of what these cells need", err=True)
+    sys.exit(EXIT_FAILED if played.failed else EXIT_NOTHING_PLAYED if played.offers_nothing else 0)
 
 
 def _story(scenario: Scenario, played: Replay, ink: Ink) -> Iterator[str]:

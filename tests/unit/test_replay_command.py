@@ -88,15 +88,17 @@ def cell(standing: Standing, *, control: bool = False) -> Cell:
         ([cell(Standing.PASSED), cell(Standing.PASSED, control=True)], 0),
         ([cell(Standing.FAILED)], 1),
         ([cell(Standing.PASSED), cell(Standing.FAILED, control=True)], 1),
-        ([cell(Standing.NOT_OFFERED)], 0),
+        ([cell(Standing.PASSED), cell(Standing.NOT_OFFERED)], 0),
+        ([cell(Standing.NOT_OFFERED), cell(Standing.PASSED, control=True)], 3),
+        ([cell(Standing.NOT_OURS)], 0),
     ],
-    ids=["ours", "both", "we-lost", "no-teeth", "not-offered"],
+    ids=["ours", "both", "we-lost", "no-teeth", "not-offered", "nothing-offered", "not-ours"],
 )
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
 def test_the_exit_status_says_whether_the_kit_passed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cells: list[Cell], status: int, options: list[str]
 ) -> None:
-    """A control that survived fails the run just as we do; what is not offered is neither."""
+    """A control that survived fails the run just as we do; what is not offered is neither, and alone it is no run."""
 
     def played(wish: Wish, *, say: Callable[[str, str], None], show: Callable[[Cell], None]) -> Replay:
         assert wish.selection.controls
