@@ -7,11 +7,15 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 log = logging.getLogger("regtest.process")
 
@@ -27,7 +31,7 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One server process. It dies with this interpreter, unless this interpreter is killed outright."""
+    """One server process. It dies with this interpreter, unless this interpreter is killed outright (SIGKILL)."""
 
     def __init__(self, name: str, output_path: Path) -> None:
         self.name = name
@@ -57,6 +61,7 @@ class Child:
         """Start the process; its output is appended to `output_path`. `environment` is added to ours."""
         if self.alive:
             raise ChildFailed(self.name, "is already running", "")
+        _end_with_us()
         with self.output_path.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal reaches the tests, which then stop their servers in order.
             self._process = subprocess.Popen(
@@ -100,11 +105,30 @@ class Child:
             self._process.wait()
         _running.discard(self)
 
+    def send_kill(self) -> None:
+        """SIGKILL, without waiting: whoever was interrupted may be waiting for it already."""
+        if self._process is not None:
+            self._process.kill()
+
     def output_tail(self, bytes_max: int = 2_000) -> str:
         """The last output."""
         with contextlib.suppress(OSError):
             return self.output_path.read_bytes()[-bytes_max:].decode(errors="replace")
         return ""
+
+
+def _end_with_us() -> None:
+    """Nothing that is registered for the exit runs after a SIGTERM, by which CI servers and `timeout` end a run."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, partial(_die, os.getpid()))
+
+
+def _die(pid: int, number: int, _frame: FrameType | None) -> None:
+    # A fork of ours has our handler, and none of our servers.
+    for child in list(_running) if os.getpid() == pid else []:
+        child.send_kill()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 @atexit.register
