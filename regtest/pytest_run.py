@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 from regtest.matrix import Wanted, play_matrix
 from regtest.network import Network
+from regtest.party import NotOffered
 from regtest.processor import CannotPlay, Contender
 from regtest.provision import NodeProgram, provide_bitcoind
 from regtest.replay.cells import Cell, Ending, Standing, cell_of
@@ -45,8 +46,8 @@ class Run:
         network = self._network()
         try:
             cast = bring_up(scenario, self._contender, network)
-        except CannotPlay as refusal:
-            return self._not_offered(scenario, refusal.why)
+        except (CannotPlay, NotOffered) as refusal:
+            return self._not_offered(scenario, str(refusal))
         try:
             performance = perform(scenario, network, cast.party, cast.proxy)
         except BaseException:

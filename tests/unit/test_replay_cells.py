@@ -10,6 +10,7 @@ import pytest
 
 from regtest.party import NotOffered, Party
 from regtest.processor import CannotPlay, Contender
+from regtest.pytest_run import Run
 from regtest.record import Record
 from regtest.replay import run
 from regtest.replay.cells import Cell, Standing, cell_of
@@ -64,6 +65,20 @@ def test_nor_by_not_coming_up(who: str, is_control: bool, standing: Standing) ->
     contender = Contender(who, lambda _site: pytest.fail("never built"))
     cell = run._never_came_up(MTGOX, contender, CannotPlay("no such signer"), is_control=is_control)
     assert cell.standing is standing
+
+
+@pytest.mark.parametrize("why", [CannotPlay("no such signer"), NotOffered("a queue")])
+def test_pytest_skips_what_cannot_come_up(monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
+    """As a run of the command line does: whatever it lacks, it says so itself."""
+
+    def bring_up(*_: object) -> None:
+        raise why
+
+    monkeypatch.setattr("regtest.pytest_run.bring_up", bring_up)
+    monkeypatch.setattr(Run, "_network", lambda _: None)
+    nobody = Contender("mine", lambda _site: pytest.fail("never built"))
+    cell = Run(nobody, None, nodes=1).scenario_player(MTGOX)()
+    assert (cell.standing, cell.reasons) == (Standing.NOT_OFFERED, (str(why),))
 
 
 def test_nobody_owed_is_nobody_paid() -> None:
