@@ -68,9 +68,9 @@ def test_ours_with_real_processes_does_the_same(
         assert_passed(played(stage_network, scenario, WITHDRAWALS, server.url))
 
 
-@pytest.mark.parametrize("scenario", [s for s in FIELD_FAILURES if s.losers], ids=lambda s: s.name)
+@pytest.mark.parametrize("scenario", [s for s in FIELD_FAILURES if s.losers][::3], ids=lambda s: s.name)
 def test_one_control_loses_where_it_must(stage_network: Network, scenario: Scenario) -> None:
-    """Otherwise it would be no attack."""
+    """Otherwise it would be no attack. One story in three here; `make replay` plays all to every control."""
     performance = played(stage_network, scenario, CONTROLS[scenario.losers[0]])
     assert performance.troubles == ()
     assert performance.not_offered is None
