@@ -51,7 +51,10 @@ def test_our_processor_pays_once_whatever_nodes_do(two_nodes: Network, scenario:
 
 @pytest.mark.parametrize("scenario", [s for s in NODE_FAILURES if s.losers][::3], ids=lambda s: s.name)
 def test_a_declared_loser_pays_twice(two_nodes: Network, scenario: Scenario) -> None:
-    """Otherwise the story is no attack. The most careful of those who lose is the one to see. One story in three here; `make replay` plays all to every control."""
+    """Otherwise the story is no attack. The most careful of those who lose is the one to see.
+
+    One story in three here; `make replay` plays all to every control.
+    """
     performance = played(two_nodes, scenario, CONTROLS[scenario.losers[-1]])
     assert performance.troubles == ()
     assert performance.result.outcome is Outcome.PAID_TWICE
