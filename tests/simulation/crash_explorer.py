@@ -84,8 +84,10 @@ class Explorer:
         name = str(boundary)
         if self.level == 1:
             first = self.died
-            if first is None or first.power_cut or wanted.pairs is None or times > 1:
+            if first is None or wanted.pairs is None or times > 1:
                 return []
+            if first.power_cut and (self.book.has_single(name) or self.book.is_second(name)):
+                return []  # after a power cut only where nobody ever came without one
             pair = Death(self.story.name, first.first, name)
             return [pair] if not self.book.has_pair(pair) and wanted.pairs(first.first, name) else []
         deaths = []
