@@ -165,7 +165,7 @@ def test_the_command_line_plays_stories_with_real_processes(tmp_path: Path) -> N
         assert rows[scenario, "naive-txid"] == ("paid_twice", 2 * OWED_SATS)
         assert {who for name, who in rows if name == scenario} == {"withdrawals", *CONTROLS}
     assert "\033" not in done.stdout + done.stderr
-    assert "PASSED" in done.stderr
+    assert "Paid exactly once, whatever it was called" in done.stderr
     assert "attacker re-encodes it: mined as" in (tmp_path / "replay.log").read_text(encoding="utf-8")
 
 
