@@ -131,6 +131,12 @@ class Field:
         """Everything that waits is mined and made final; and everybody complains once more."""
         self.network.mine(FINAL_DEPTH)
         self.complain()
+        rpc = self.network.rpc
+        waiting = [bytes.fromhex(rpc.getrawtransaction(txid)) for txid in rpc.getrawmempool()]
+        for play in self.plays:
+            # No block comes any more that would show it.
+            if any(play.pays(raw) for raw in waiting):
+                play.reasons.append("a customer is paid once more when all is buried")
 
     def tell(self, label: str, which: Callable[[Play], Sequence[bytes]], words: str = "") -> None:
         """Write a moment down for every live cell, with the txids that it is about."""

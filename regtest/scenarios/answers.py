@@ -6,7 +6,7 @@ from typing import Final
 
 from regtest.faults import AnswerError, AnswerHttp, DropRequest
 from regtest.rpc import btc_of
-from regtest.scenarios.hands import befall_sending, is_waiting, refusal, sendings, until
+from regtest.scenarios.hands import befall_sending, is_waiting, refusal, require_sendings, sendings, until
 from regtest.scenarios.model import NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -65,6 +65,8 @@ def every_reason(stage: Stage) -> None:
     while tried < sendings(stage) < len(REASONS):
         tried = sendings(stage)
         stage.work()
+    require_sendings(stage)
+    stage.expect("it is offered again after every refusal", holds=sendings(stage) >= len(REASONS))
     stage.tell("the node refuses", f"{sendings(stage)} times, each time for another reason")
     signed = len(stage.signed)
     stage.expect("whatever the reason, the same is offered again", holds=signed == 1)
@@ -93,6 +95,7 @@ def reason_is_misread(stage: Stage) -> None:
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     until(_GRACE_ROUNDS, lambda: bool(stage.signed), stage.work)
     raw = stage.signed[-1]
+    require_sendings(stage)
     stage.tell_txid(SIGNED, "txid", raw)
     stage.complain()
     twin = stage.twin_of(raw, "W04")
@@ -122,6 +125,7 @@ def broadcaster_is_down(stage: Stage) -> None:
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     until(len(outage), lambda: sendings(stage) >= len(outage), stage.work)
+    require_sendings(stage)
     stage.tell("the node is away", f"{min(sendings(stage), len(outage))} attempts to send ended in an error")
     until(_GRACE_ROUNDS, lambda: _is_sent(stage), stage.work)
     stage.tell("the node is back", "and it is sent, without anybody's help" if _is_sent(stage) else "NOBODY NOTICES")

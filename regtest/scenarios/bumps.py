@@ -107,7 +107,9 @@ def older_version_wins(stage: Stage) -> None:
 def bump(stage: Stage) -> None:
     """The processor raises the fee of what waits."""
     before = len(stage.signed)
-    if not stage.party.bump(stage.customer.request_id) or len(stage.signed) == before:
+    bumped = stage.party.bump(stage.customer.request_id) and len(stage.signed) > before
+    stage.expect("what waits can be bumped", holds=bumped)
+    if not bumped:
         stage.tell("a bump", "is refused")
         return
     stage.tell(SIGNED, f"a bump, {ids_of(stage.signed[-1]).txid}")

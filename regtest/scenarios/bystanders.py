@@ -26,6 +26,7 @@ def child_pays(stage: Stage) -> None:
     stage.network.mine_exactly([twin.hex()])
     gone = not stage.weather.holds(ids_of(child).txid)
     stage.tell(ATTACK, f"mined as {ids_of(twin).txid}; the child {'is dead' if gone else 'LIVES'}")
+    stage.expect("the child dies with its parent's name", holds=gone)
     stage.work()
     stage.ask()
     stage.complain()
@@ -86,7 +87,7 @@ def stranger_adds_a_coin(stage: Stage) -> None:
 
 
 def other_witness(stage: Stage) -> None:
-    """Mined with another witness, undone, and mined as it was signed; then its change pays the next one."""
+    """Mined with another witness than it was signed with, undone, and mined as it was signed."""
     raw = stage.begin(OWED_SATS, COIN)
     twin = stage.attack("W01", raw)
     same = ids_of(twin).txid == ids_of(raw).txid

@@ -59,13 +59,13 @@ def _child_of_a_twin(stage: Stage) -> _Family:
 
 
 def child_of_a_twin(stage: Stage) -> None:
-    """And so it stays."""
+    """The second payment spends the change of the first, of which a twin is mined instead; and so it stays."""
     _child_of_a_twin(stage)
     stage.curtain()
 
 
 def child_comes_back(stage: Stage) -> None:
-    """Then a longer chain has the original after all, and with it the second payment, which everybody had given up."""
+    """The same, and a longer chain then has the original and the second payment, which everybody had given up."""
     family = _child_of_a_twin(stage)
     undone = stage.network.height - family.height
     stage.turn_back(undone, [family.parent, family.refill], [family.child])

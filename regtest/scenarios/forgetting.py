@@ -35,6 +35,7 @@ def index_is_stale(stage: Stage) -> None:
         found = stage.network.rpc.getrawtransaction(txid, 1)
         stale = stage.network.rpc.getblockheader(found["blockhash"])["confirmations"] < 0
         stage.tell("mined and undone", f"the node still finds it, {'in a block that is stale' if stale else 'BURIED'}")
+        stage.expect("its block is stale", holds=stale)
         stage.work()
         stage.complain()
     _is_sent_again(stage, raw)
@@ -53,6 +54,7 @@ def mempool_is_lost(stage: Stage) -> None:
     with stage.weather.forgetful(SILENT_WALLETS):
         there = stage.weather.holds(ids_of(raw).txid)
         stage.tell("the node restarts", "and still has it" if there else "its mempool is empty, and no block has it")
+        stage.expect("the node has forgotten it", holds=not there)
         stage.ask()
         stage.complain()
     _is_sent_again(stage, raw)
@@ -72,6 +74,7 @@ def mempool_expires(stage: Stage) -> None:
     stage.weather.expire_mempool()
     there = stage.weather.holds(ids_of(raw).txid)
     stage.tell("two weeks later", "it is STILL THERE" if there else "it is too old for every mempool")
+    stage.expect("it is too old for every mempool", holds=not there)
     stage.ask()
     stage.complain()
     _is_sent_again(stage, raw)
@@ -94,6 +97,7 @@ def node_is_killed(stage: Stage) -> None:
     network.join()
     told = weather.holds(ids_of(raw).txid, on=_ELSEWHERE)
     stage.tell("the node is killed", "and everybody HAS IT" if told else "it had told nobody, and tells nobody now")
+    stage.expect("nobody else has heard of it", holds=not told)
     stage.work()
     told = weather.hears_of(ids_of(raw).txid, on=_ELSEWHERE)
     stage.tell("a moment later", "everybody has it" if told else "still nobody has it")

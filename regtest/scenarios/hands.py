@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -39,6 +40,12 @@ def sendings(stage: Stage) -> int:
     return sum(stage.line.calls(method) for method in SENDING)
 
 
+def require_sendings(stage: Stage, *methods: str) -> None:
+    """Raise `NotOffered` where none of these calls (by default: by which anybody pays) came by to be tampered with."""
+    if not any(stage.line.calls(method) for method in methods or SENDING):
+        raise NotOffered(f"{', '.join(methods) or 'a call by which it pays'}: nobody on the line has seen one")
+
+
 def refusal(code: int, words: str, *, taken: bool) -> Fault:
     """The node refuses, in these words; or it has `taken` what was sent, and only its answer says so."""
     if not taken:
@@ -65,10 +72,16 @@ def meanwhile(stage: Stage, hold: Hold, *, dies: bool = False) -> Iterator[bool]
             ended.append(error)
 
     working = threading.Thread(target=run, name="a-round-under-way", daemon=True)
+    began = time.monotonic()
     working.start()
-    wait_for(lambda: hold.reached.is_set() or not working.is_alive(), "the round to get so far", _REACH_S)
     try:
+        wait_for(lambda: hold.reached.is_set() or not working.is_alive(), "the round to get so far", _REACH_S)
+        if not ended:
+            require_sendings(stage)
         yield hold.reached.is_set()
+        # Whoever answers one thing at a time has waited for the hold to end by itself, and all of it came after.
+        if time.monotonic() - began >= hold.timeout_s:
+            raise NotOffered("answers while a round of work is under way")
     finally:
         hold.release.set()
         working.join(HOLD_S)

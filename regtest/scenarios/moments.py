@@ -14,6 +14,7 @@ from regtest.scenarios.hands import (
     is_waiting,
     meanwhile,
     others_work,
+    require_sendings,
 )
 from regtest.scenarios.model import NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
@@ -128,6 +129,7 @@ def coins_are_released(stage: Stage) -> None:
     first = stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     stage.work()
+    require_sendings(stage)
     stage.tell("the reply is lost", "and the node has it")
     stage.cancel(first)
     stage.owe(OWED_SATS)

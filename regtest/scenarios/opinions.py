@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from regtest.faults import Elsewhere, Meanwhile, Rewrite
+from regtest.faults import Elsewhere, Meanwhile
 from regtest.malleate import ids_of
-from regtest.party import NotOffered
 from regtest.rpc import Json, btc_of
+from regtest.scenarios.hands import refusal, require_sendings
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, Customer, Stage
 from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
@@ -53,6 +53,7 @@ def two_nodes(stage: Stage) -> None:
     ours, theirs = ids_of(raw).txid, ids_of(twin).txid
     apart = stage.weather.holds(ours, on=_OURS) and stage.weather.holds(theirs, on=_OTHER)
     stage.tell("two nodes", f"one holds {ours}, the other {theirs}" if apart else "HOLD THE SAME")
+    stage.expect("each of two nodes has another twin", holds=apart)
     other = network.nodes[_OTHER]
     for method in _OF_THE_MEMPOOL:
         stage.line.on(method, Elsewhere(other.rpc_port, other.cookie_path))
@@ -75,15 +76,16 @@ def two_nodes(stage: Stage) -> None:
 def whatever_it_answers(stage: Stage) -> None:
     """The node takes the payment and says in many words that it did not; later it says so in earnest."""
     code, words = _REFUSALS[0]
-    stage.line.on("sendrawtransaction", _refusing(code, words), times=1)
+    stage.line.on("sendrawtransaction", refusal(code, words, taken=True), times=1)
     raw = stage.begin(OWED_SATS, COIN)
+    require_sendings(stage, "sendrawtransaction")
     customer, txid = stage.customer, ids_of(raw).txid
     there = stage.weather.holds(txid)
     stage.tell(f"{code} {words}", "says the node, and has it" if there else "AND THE NODE HAS NOTHING")
     stage.complain()
     for code, words in _REFUSALS[1:]:
         stage.line.clear()
-        stage.line.on("sendrawtransaction", _refusing(code, words), times=1)
+        stage.line.on("sendrawtransaction", refusal(code, words, taken=True), times=1)
         stage.work()
     stage.tell("sent again", f"and refused for {len(_REFUSALS) - 1} other reasons, none of them true")
     stage.complain()
@@ -114,15 +116,6 @@ def _customer_spends(stage: Stage, customer: Customer, txid: str) -> None:
             stage.network.rpc.sendrawtransaction(made["hex"])
 
 
-def _refusing(code: int, words: str) -> Rewrite:
-    """The node does what it is asked, and its answer becomes a refusal."""
-
-    def change(reply: Json) -> Json:
-        return {**reply, "result": None, "error": {"code": code, "message": words}}
-
-    return Rewrite(change)
-
-
 def twin_is_first(stage: Stage) -> None:
     """At the moment when ours is on its way to the node, a twin is there before it: our own broadcast fails."""
     twins: list[bytes] = []
@@ -136,8 +129,7 @@ def twin_is_first(stage: Stage) -> None:
 
     stage.line.on("sendrawtransaction", Meanwhile(seat_a_twin), times=1)
     raw = stage.begin(OWED_SATS, COIN)
-    if not twins:
-        raise NotOffered("sendrawtransaction: nobody sees what it sends before its node has it")
+    require_sendings(stage, "sendrawtransaction")
     [twin] = twins
     there = stage.weather.holds(ids_of(raw).txid)
     stage.tell("the node refuses it", "AND HAS IT" if there else f"for {ids_of(twin).txid} was there before it")
@@ -170,6 +162,7 @@ WHATEVER_IT_ANSWERS: Final = Scenario(
     moral="No answer to a sender is a reason to pay: mined and spent sounds like dead. The coin knows better.",
     play=whatever_it_answers,
     losers=(NAIVE_TXID, RESEND_ON_ERROR),
+    sits_out=(CORE_WALLET,),  # which never sends what is signed already: every-reason is played to it
     coins=("bech32",),
     proxied=True,
 )

@@ -9,6 +9,7 @@ from regtest.faults import DropReply
 from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.rpc import btc_of
+from regtest.scenarios.hands import befall_sending, require_sendings
 from regtest.scenarios.model import NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -31,12 +32,12 @@ _HUNDRED_COINS: Final = 110
 
 def reply_is_lost(stage: Stage) -> None:
     """The node takes the payment, and the connection breaks before it says so."""
-    if stage.proxy is None:
-        raise ValueError("this story needs a proxy in front of the node")
-    stage.proxy.on("sendrawtransaction", DropReply(), times=1)
+    befall_sending(stage, DropReply(), times=1)
     raw = stage.begin(OWED_SATS, COIN)
+    require_sendings(stage)
     there = ids_of(raw).txid in stage.network.rpc.getrawmempool()
     stage.tell("the reply is lost", "and the node has it" if there else "AND THE NODE HAS NOTHING")
+    stage.expect("only the reply is lost", holds=there)
     stage.complain()
     stage.mine_what_waits()
     stage.ask()

@@ -7,7 +7,7 @@ from typing import Final
 
 from regtest.faults import Repeat
 from regtest.rpc import btc_of
-from regtest.scenarios.hands import befall_sending
+from regtest.scenarios.hands import befall_sending, require_sendings
 from regtest.scenarios.model import CORE_WALLET, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -53,6 +53,7 @@ def line_repeats(stage: Stage) -> None:
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC; whatever is sent to the node arrives twice")
     stage.work()
+    require_sendings(stage)
     waiting = len(stage.network.rpc.getrawmempool())
     stage.tell(SIGNED, f"the mempool has {waiting} transaction{'' if waiting == 1 else 's'}")
     stage.complain()

@@ -282,9 +282,16 @@ class Stage:
         """Everything that waits is mined and buried, and the processor sees it."""
         self.network.mine(FINAL_DEPTH)
         self.work()
+        self.expect("nobody is paid once more when all is buried", holds=not self._waiting_payments())
         over = any(sum(p.sats for p in self.payments_of(c)) > c.sats for c in self.customers)
         words = "PAID TWICE" if over else "paid once" if self.paid_sats == self.owed_sats else "not paid"
         self.tell(ON_CHAIN, f"{btc_of(self.paid_sats)} BTC  {words}")
+
+    def _waiting_payments(self) -> list[str]:
+        """What pays a customer and is in no block yet: no block comes any more that would show it."""
+        rpc, scripts = self.network.rpc, {customer.script_hex for customer in self.customers}
+        waiting = {txid: rpc.getrawtransaction(txid, 1)["vout"] for txid in rpc.getrawmempool()}
+        return [txid for txid, vout in waiting.items() if any(o["scriptPubKey"]["hex"] in scripts for o in vout)]
 
     def record(self) -> Record:
         """Everything that a report draws."""
