@@ -11,8 +11,9 @@ from regtest.network import Network
 from regtest.provision import ExternalRedis, NodeProgram, provide_bitcoind, provide_redis
 from regtest.valkey import Valkey
 
-NODE_ARGS: Final = ("-txindex",)
-"""With an index of all transactions the node answers "is it confirmed?" as fairly as a txid allows."""
+NODE_ARGS: Final = ("-txindex", "-keypool=50")
+"""With an index of all transactions the node answers "is it confirmed?" as fairly as a txid allows. Few keys ahead: every
+story has wallets of its own, and to derive the thousand of a real one takes longer than the story."""
 _DATABASES: Final = 15
 
 Say = Callable[[str, str], None]
