@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed-$(firstword $(shell cat $(LOCKED) 2>/dev/null | cksu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # Two processes: the tests wait for nodes more than they compute.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 .PHONY: help venv install demo replay test fuzz bench model mutants simulate soak lint lock
 
