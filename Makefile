@@ -14,7 +14,7 @@ LOCKED := requirements/build.txt requirements/dev.txt $(MORE) pyproject.toml
 STAMP := $(VENV)/.installed-$(firstword $(shell cat $(LOCKED) 2>/dev/null | cksum))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-# Two processes: the tests wait for nodes more than they compute.
+# Three processes on two cores: the tests wait for nodes more than they compute.
 TEST_PROCESSES ?= 3
 
 .PHONY: help venv install demo replay test fuzz bench model mutants simulate soak lint lock
