@@ -14,7 +14,7 @@ from regtest.valkey import Valkey
 NODE_ARGS: Final = ("-txindex", "-keypool=50")
 """With an index of all transactions the node answers "is it confirmed?" as fairly as a txid allows.
 
-Few keys ahead: every story has wallets of its own, and to derive the thousand of a real one takes longer than the story.
+Few keys ahead: every story has wallets of its own, and to derive the thousand of a real one takes longer than it does.
 """
 _DATABASES: Final = 15
 
