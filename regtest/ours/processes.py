@@ -19,7 +19,7 @@ from withdrawals.steps.broadcast import attempts_to_send
 from workers.sweeper import RESENDABLE, rings_due
 
 _ROUND_TIMEOUT_S: Final = 60.0
-_QUEUE_WAITS_S: Final = 10
+_QUEUE_WAITS_S: Final = 5
 """The sweeper has a planner look at the queue every second: what is there after so many looks stays there, on a busy
 machine, too."""
 _END: Final = f"--end-with-parent={os.getpid()}"
