@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,6 +29,8 @@ from withdrawals.signing.keyfile import load_key_file
 from withdrawals.steps.recover import Recovered
 
 FINAL: Final = "final"
+_MAKING_A_LEDGER: Final = threading.Lock()
+"""Alembic keeps what it is at in its module: two migrations at once, in two threads, read each other's."""
 _KEYS_TRIED: Final = 40
 _BRANCHES: Final = 2
 _BIRTHDAY_BURIED: Final = 20
@@ -82,7 +85,8 @@ class OurProcessor:
         if self._birthday is None:
             # Below every reorg that a story makes: a block that another story's reorg undid would be no beginning.
             self._birthday = max(0, tip - _BIRTHDAY_BURIED)
-        self.api.init(birthday_height=self._birthday)
+        with _MAKING_A_LEDGER:
+            self.api.init(birthday_height=self._birthday)
         self._workers.start(self.premises)
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from regtest.contenders import WITHDRAWALS
 from regtest.matrix import play_matrix
 from regtest.network import Network
 from regtest.party import NotOffered
@@ -34,16 +35,27 @@ class Wish:
     processes: bool = True
     """Whether a processor gets a Redis server and may work in processes of its own, in the scenarios."""
 
+    @property
+    def has_matrix_lane(self) -> bool:
+        """Whether the matrix is played beside the scenarios, not after them.
+
+        Ours can be in two places at once where its scenarios are played by processes; of others nobody knows.
+        """
+        both = bool(self.selection.scenarios and self.selection.classes)
+        return both and self.processes and self.contender == WITHDRAWALS
+
 
 def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
     """Play it all; `show` is told of every cell when it is over. Raises `ProvisionError`, or what broke the run.
 
-    Both networks have a chain of their own, so nothing that happens on one is seen on the other.
+    Each network has a chain of its own, so nothing that happens on one is seen on another.
     """
     began = time.monotonic()
     program = wish.program or provide_bitcoind()
     with ExitStack() as stack:
         lanes = [_Lane(lambda: _under_test(wish, program, say))]
+        if wish.has_matrix_lane:
+            lanes.append(_Lane(lambda: _matrix(wish, program, say)))
         if wish.selection.controls and wish.selection.scenarios:
             lanes.append(_Lane(lambda: _controls(wish, program, say)))
         for lane in lanes:
@@ -136,7 +148,7 @@ def _under_test(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | N
             yield NodeVersion.of(services.network.rpc)
             plays = [(scenario, wish.contender) for scenario in scenarios]
             yield from _cells(plays, services, is_control=False)
-    if wish.selection.classes:
+    if wish.selection.classes and not wish.has_matrix_lane:
         yield from _matrix(wish, program, say)
 
 
