@@ -8,7 +8,7 @@ from regtest.rpc import btc_of
 from regtest.scenarios.hands import by_hand, outpoints_of
 from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import Stage
-from regtest.scenarios.twins import COIN, OWED_SATS
+from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
 
 _AT_ONCE: Final = 1
 
@@ -58,6 +58,7 @@ def not_shown(stage: Stage) -> None:
     raw = stage.begin_work(OWED_SATS, stage.nobodys_address())
     stage.weather.expire_mempool()
     stage.tell("the node forgets it", "and shows no such payment to anybody")
+    stage.deposits_come_in(LATER_COIN)
     stage.work()
     stage.cancel(label="so it is deleted")
     stage.work()

@@ -7,7 +7,7 @@ from typing import Final
 from regtest.rpc import btc_of
 from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, GATE_ONLY, NAIVE_TXID, RESEND_ON_ERROR, Scenario
 from regtest.scenarios.stage import OWED, SIGNED, Stage
-from regtest.scenarios.twins import COIN, OWED_SATS
+from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
 
 _SATS: Final = OWED_SATS // 2
 _EVERYBODY: Final = (NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR, GATE_ONLY, BATCH_VERDICT)
@@ -26,6 +26,7 @@ def lost_attempt(stage: Stage) -> None:
     stage.tell_txid(SIGNED, "and sent,", raw)
     stage.weather.expire_mempool()
     stage.tell("the nodes forget it", "it is in no mempool and in no block")
+    stage.deposits_come_in(LATER_COIN)
     stage.restore()
     stage.work()
     stage.ask()
