@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from regtest.guardian import guard
+
 log = logging.getLogger("regtest.process")
 
 _running: weakref.WeakSet[Child] = weakref.WeakSet()
@@ -31,7 +33,7 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One server process. It dies with this interpreter, unless this interpreter is killed outright (SIGKILL)."""
+    """One server process. It dies with this interpreter, even where that is killed outright (SIGKILL)."""
 
     def __init__(self, name: str, output_path: Path) -> None:
         self.name = name
@@ -73,6 +75,7 @@ class Child:
                 env={**os.environ, **(environment or {})},
             )
         _running.add(self)
+        guard(self._process.pid)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the process ended within `timeout_s`."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from regtest.waiting import wait_for
 
 SCRIPT = """
@@ -26,12 +28,43 @@ def is_gone(pid: int) -> bool:
     return not said.strip() or said.strip().startswith("Z")
 
 
-def test_sigterm_ends_the_servers_too(tmp_path: Path) -> None:
-    """A run that is cut by a timeout leaves none behind, and ends as whoever cut it expects."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_us_ends_the_servers_too(how: signal.Signals, tmp_path: Path) -> None:
+    """A run that is cut by a timeout, or killed outright, leaves none behind, and ends as whoever cut it expects."""
     with subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
         assert not is_gone(pid)
-        run.terminate()
-        assert run.wait(30) == -signal.SIGTERM
+        run.send_signal(how)
+        assert run.wait(30) == -how
     wait_for(lambda: is_gone(pid), "the server to end")
+
+
+def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    """By the next server that is started; the servers before it are no worse off than without any."""
+    script = SCRIPT.replace(
+        "child.spawn",
+        "child.spawn(['true']); child.wait(30)\n"
+        "from regtest import guardian\n"
+        "[first] = guardian._guardians.values()\n"
+        "first.kill(); first.wait()\n"
+        "child.spawn",
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        assert not is_gone(pid)
+        run.kill()
+    wait_for(lambda: is_gone(pid), "the server to end")
+
+
+def test_a_run_that_ends_by_itself_leaves_no_guardian(tmp_path: Path) -> None:
+    """And says nothing of it: no warning, no traceback."""
+    script = SCRIPT.replace("time.sleep(600)", "child.terminate()").replace(
+        "print(child.pid", "from regtest import guardian; print(*(g.pid for g in guardian._guardians.values())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "always", "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    wait_for(lambda: is_gone(int(run.stdout)), "the guardian to end")
