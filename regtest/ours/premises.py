@@ -23,6 +23,7 @@ KIND_OF: Final = {
     "bech32m": ScriptKind.P2TR,
 }
 """Bitcoin Core's address types, which the harness speaks, as kinds of keys."""
+_JOURNAL: Final = "journal.jsonl"
 _LOOKAHEAD: Final = 40
 """Own scripts watched ahead: a story hands out a few, and deriving the thousand of a real wallet takes a second."""
 
@@ -56,6 +57,11 @@ class Premises:
         return self.directory / "keys.txt"
 
     @property
+    def journal(self) -> Path:
+        """What the signer writes down before it signs, a line for each order."""
+        return self.directory / _JOURNAL
+
+    @property
     def late_signer(self) -> Path:
         """While this file is there, nobody hears what the signer answers."""
         return self.directory / FLAG
@@ -78,7 +84,7 @@ def make_premises(
         "ledger": premises.ledger.name,
         "descriptors": list(wallet.descriptors),
         "key_file": premises.keys.name,
-        "journal": "journal.jsonl",
+        "journal": _JOURNAL,
         "lookahead": _LOOKAHEAD,
         "sweep_interval_s": 1,
     }

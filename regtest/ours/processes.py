@@ -12,7 +12,7 @@ from regtest.process import Child, ChildFailed
 from regtest.processor import Signing
 from regtest.waiting import wait_for
 from withdrawals.bootstrap import Parts
-from withdrawals.core.model import Attempt, BatchState
+from withdrawals.core.model import Attempt, BatchState, PlanState
 from withdrawals.core.types import Wtxid
 from withdrawals.ports import LedgerView
 from withdrawals.steps.broadcast import attempts_to_send
@@ -22,6 +22,9 @@ _ROUND_TIMEOUT_S: Final = 60.0
 _QUEUE_WAITS_S: Final = 5
 """The sweeper has a planner look at the queue every second: what is there after so many looks stays there, on a busy
 machine, too."""
+_SERVES: Final = "serving the queue"
+"""What a worker says when it takes jobs from now on. A follower and a sweeper never say so, and serve none."""
+_SERVING_ROLES: Final = ("worker", "signer")
 _END: Final = f"--end-with-parent={os.getpid()}"
 _FAR_AHEAD_S: Final = 1 << 40
 """A resend interval that never ends: `rings_due` then names only what was never done."""
@@ -38,6 +41,9 @@ class WorkerProcesses:
         self._commands: dict[str, Sequence[str]] = {}
         self._premises: Premises | None = None
         self._are_two = self._are_supervised = False
+        self._awaited: list[tuple[Child, int]] = []
+        """Who does not serve its queue yet, and how long its output was before."""
+        self._all_serve_since = 0
 
     def start(self, premises: Premises) -> None:
         """Spawn them all; they find what waits for them."""
@@ -46,7 +52,7 @@ class WorkerProcesses:
 
     def stop(self) -> None:
         """End them in order."""
-        children, self._children, self._are_two = self._children, [], False
+        children, self._children, self._awaited, self._are_two = self._children, [], [], False
         for child in children:
             child.ask_to_end()
         for child in children:
@@ -54,7 +60,7 @@ class WorkerProcesses:
 
     def kill(self) -> None:
         """SIGKILL to each of them."""
-        children, self._children, self._are_two = self._children, [], False
+        children, self._children, self._awaited, self._are_two = self._children, [], [], False
         for child in children:
             child.kill9()
 
@@ -72,6 +78,7 @@ class WorkerProcesses:
         [signer] = [child for child in self._children if child.name == "withdrawals-signer"]
         signer.terminate()
         self._children.remove(signer)
+        self._awaited = [(child, before) for child, before in self._awaited if child is not signer]
         self._spawn({"signer": _own_signer(self._premises)})
 
     def supervise(self) -> None:
@@ -83,7 +90,10 @@ class WorkerProcesses:
             raise RuntimeError("its workers were not started")
         for role, command in commands.items():
             child = Child(f"withdrawals-{role}", self._premises.directory / f"{role}.txt")
+            said_before = child.output_path.stat().st_size if child.output_path.exists() else 0
             child.spawn(command)
+            if role.endswith(_SERVING_ROLES):
+                self._awaited.append((child, said_before))
             self._children.append(child)
             self._commands[child.name] = command
 
@@ -106,6 +116,8 @@ class WorkerProcesses:
                 child.require_alive()
             elif not child.alive:
                 child.spawn(self._commands[child.name])
+        if not self._all_serve(parts):
+            return False
         node = parts.chain.fetch_tip().block
         with parts.ledger.read() as view:
             tip = view.load_tip()
@@ -116,11 +128,34 @@ class WorkerProcesses:
             gate = view.load_gate()
             if gate is not None and gate.tip == node.hash and gate.judged_at > began:
                 due = [job for job in due if job != "reissue"]  # it was looked at here, and waits
-                if gate.judged_at > began + _QUEUE_WAITS_S:
+                if gate.judged_at > max(began, self._all_serve_since) + _QUEUE_WAITS_S:
                     due = [job for job in due if job != "plan"]  # so was the queue, more than once: no coins for it
+            if self._has_signed_unheard(view):
+                due = [job for job in due if job != "sign"]
             return all(job != "broadcast" and stopped for job in due) and all(
                 a.sent_at not in {None, sent_before.get(a.wtxid)} for a in _waiting_attempts(view)
             )
+
+    def _has_signed_unheard(self, view: LedgerView) -> bool:
+        """Whether the signer is not heard, and whatever it was to be asked stands in its journal."""
+        if self._premises is None or not self._premises.late_signer.exists():
+            return False
+        batches = [view.load_batch(batch_id) for batch_id in view.list_batches(set(BatchState))]
+        plans = [plan for batch in batches if batch is not None for plan in batch.plans]
+        asked = sum(plan.state is not PlanState.PLANNED for plan in plans)
+        journalled = self._premises.journal.read_bytes().count(b"\n") if self._premises.journal.exists() else 0
+        return asked == len(plans) <= journalled
+
+    def _all_serve(self, parts: Parts) -> bool:
+        """Whether jobs are taken: on a busy machine a process may take longer to start than its work takes."""
+        if self._awaited:
+            self._awaited = [(child, before) for child, before in self._awaited if not _serves(child, before)]
+            self._all_serve_since = parts.clock.now()
+        return not self._awaited
+
+
+def _serves(child: Child, said_before: int) -> bool:
+    return _SERVES.encode() in child.output_path.read_bytes()[said_before:]
 
 
 def _waiting_attempts(view: LedgerView) -> Iterator[Attempt]:

@@ -108,13 +108,22 @@ class Replay:
         return tuple(cell for cell in self.cells if cell.standing is Standing.FAILED)
 
     @property
+    def not_offered(self) -> tuple[Cell, ...]:
+        """The cells that prove nothing, because the processor under test lacks what they need."""
+        return tuple(c for c in self.cells if c.standing is Standing.NOT_OFFERED and not c.is_control)
+
+    @property
     def offers_nothing(self) -> bool:
         """Whether every cell needs what the processor under test does not offer: that is no run to be green."""
         return all(cell.standing is Standing.NOT_OFFERED for cell in self.cells if not cell.is_control)
 
     @property
     def summary(self) -> dict[str, int | float | str]:
-        """The counts, as report.json has them."""
+        """The counts, as report.json has them.
+
+        All are of the processor under test, but `failed`, which is 0 only if the whole run is as it must be: it counts
+        the `controls_failed` as well, and of these are the `controls_survived`.
+        """
         under_test = [c for c in self.cells if not c.is_control]
         return {
             "processor": self.processor,
@@ -126,6 +135,7 @@ class Replay:
             "control_cells": sum(c.is_control for c in self.cells),
             **{s.name.lower(): sum(c.standing is s for c in under_test) for s in Standing if s is not Standing.FAILED},
             "failed": len(self.failed),
+            "controls_failed": sum(c.is_control for c in self.failed),
             "controls_survived": sum(c.is_control and c.must == MUST_LOSE for c in self.failed),
             "seconds": round(self.seconds, 1),
         }
@@ -172,6 +182,8 @@ def cell_of(scenario: Scenario, performance: Performance, *, is_control: bool) -
 def _must(scenario: Scenario, control: str) -> str:
     if control in scenario.losers:
         return MUST_LOSE
+    if control in scenario.by_chance:
+        return "do as its coins fall"
     return "pay once" if scenario.is_peaceful else "not pay twice"
 
 

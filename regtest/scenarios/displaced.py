@@ -205,6 +205,7 @@ CANCELLED_AND_PAID: Final = Scenario(
     moral="Mt.Gox's sixth step, without the attacker. What was signed once can be taken back by nobody.",
     play=cancelled_and_paid,
     losers=(NAIVE_TXID, BATCH_VERDICT),
+    by_chance=(CORE_WALLET,),
 )
 
 EQUAL_OUTPUTS: Final = Scenario(

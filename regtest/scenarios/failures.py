@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.scenarios.bystanders import CHILD_PAYS, INPUTS_SEALED, OTHER_WITNESS, STRANGERS_COIN
+from regtest.scenarios.crowds import MEMPOOL_FULL
 from regtest.scenarios.forgetting import EXPIRED, MEMPOOL_LOST, NODE_KILLED, STALE_INDEX
 from regtest.scenarios.model import Scenario
 from regtest.scenarios.opinions import TWIN_FIRST, TWO_NODES, WHATEVER_IT_ANSWERS
@@ -17,6 +18,7 @@ NODE_FAILURES: Final[tuple[Scenario, ...]] = (
     TWO_NODES,
     MEMPOOL_LOST,
     EXPIRED,
+    MEMPOOL_FULL,
     NODE_KILLED,
     CHAIN_TOO_LONG,
     CHILD_PAYS,

@@ -25,6 +25,7 @@ from regtest.scenarios.moments import (
 from regtest.scenarios.operators import NOT_SHOWN, OPERATOR_MOVES, OPERATOR_PAYS
 from regtest.scenarios.requests import ANSWER_LOST, LINE_REPEATS, QUEUE_ROLLED_BACK
 from regtest.scenarios.restores import FORGOTTEN_REFUND, LOST_ATTEMPT
+from regtest.scenarios.signers import LATE_SIGNATURE
 
 FIELD_FAILURES: Final[tuple[Scenario, ...]] = (
     CRASH_AFTER_SEND,
@@ -43,6 +44,7 @@ FIELD_FAILURES: Final[tuple[Scenario, ...]] = (
     OPERATOR_MOVES,
     NOT_SHOWN,
     COINS_RELEASED,
+    LATE_SIGNATURE,
     SUPPORT_RACES,
     BROADCASTER_DOWN,
     TWO_DISPLACERS,

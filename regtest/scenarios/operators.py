@@ -77,6 +77,7 @@ OPERATOR_PAYS: Final = Scenario(
     moral="Whoever signed it: a spend of the coin that pays the customer is his payment.",
     play=operator_pays,
     losers=(NAIVE_TXID,),
+    by_chance=(CORE_WALLET,),
 )
 
 OPERATOR_MOVES: Final = Scenario(
@@ -86,6 +87,7 @@ OPERATOR_MOVES: Final = Scenario(
     moral="What is paid anew rests on the sweep. Without the sweep it cannot be mined, and with it the first cannot.",
     play=operator_moves,
     losers=(NAIVE_TXID, BATCH_VERDICT),
+    by_chance=(CORE_WALLET,),
 )
 
 NOT_SHOWN: Final = Scenario(

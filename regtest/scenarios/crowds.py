@@ -1,0 +1,90 @@
+"""A story about a mempool that has no room: others pay more, and what paid too little is crowded out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Final
+
+from bitcoin.core import COutPoint, CTransaction, CTxIn, CTxOut
+from bitcoin.core.script import CScript
+
+from regtest.malleate import OwnCoin, ids_of
+from regtest.malleate.signing import sign_input
+from regtest.malleate.transaction import with_unlockings
+from regtest.network import Network
+from regtest.rpc import RpcError, sats_of
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
+from regtest.scenarios.owner import strangers_coins
+from regtest.scenarios.stage import Stage
+from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
+
+_ROOM: Final = "-maxmempool=5"
+"""Megabytes, the least that nodes allow."""
+_CROWD_MAX: Final = 60
+_OUTPUTS: Final = 2_900
+"""Of one transaction of the crowd, which is then almost as large as nodes relay."""
+_VSIZE: Final = 2_900 * 31 + 200
+_OUTPUT_SATS: Final = 330
+_RATE_TIMES: Final = 3
+"""How much more than the payment the crowd pays for each byte."""
+
+
+def mempool_is_full(stage: Stage) -> None:
+    """Everybody pays more: it is crowded out, and is refused when it is sent again; a miner with more room has it."""
+    stage.fund(COIN)
+    with stage.weather.forgetful(_ROOM):
+        raw = stage.begin_work(OWED_SATS, stage.nobodys_address())
+        _crowd_out(stage.network, raw)
+        there = stage.weather.holds(ids_of(raw).txid)
+        answer = stage.weather.answer_to(raw)
+        stage.tell("everybody pays more", f"it is {'STILL THERE' if there else 'crowded out'}; sent again: {answer}")
+        stage.expect("it is crowded out, and there is no room for it", holds=not there and answer != "accepted")
+        stage.deposits_come_in(LATER_COIN)
+        stage.work()
+        stage.ask()
+        stage.complain()
+        stage.work()
+        stage.expect("what finds no room is not built anew", holds=stage.signed == [raw])
+    stage.work()
+    stage.complain()
+    stage.tell("the crowd is gone", f"sent again: {stage.weather.answer_to(raw)}")
+    stage.network.mine_exactly([raw.hex()])
+    stage.tell_txid("a miner with more room", "had it all along; mined as", raw)
+    stage.work()
+    stage.ask()
+    stage.complain()
+    stage.mine_what_waits()
+    stage.curtain()
+
+
+def _crowd_out(network: Network, raw: bytes) -> None:
+    """Strangers pay each other more than this until it is in the mempool no longer, or nobody is left."""
+    txid, rpc = ids_of(raw).txid, network.rpc
+    entry = rpc.getmempoolentry(txid)
+    fee_sats = math.ceil(_RATE_TIMES * sats_of(entry["fees"]["base"]) / int(entry["vsize"]) * _VSIZE)
+    for coin in strangers_coins(network, _CROWD_MAX, fee_sats + _OUTPUTS * _OUTPUT_SATS):
+        # What makes room for the last of them may be more than the payment: then he finds none himself.
+        with contextlib.suppress(RpcError):
+            rpc.sendrawtransaction(_large_transaction(coin).hex(), 0)
+        if txid not in rpc.getrawmempool():
+            return
+
+
+def _large_transaction(coin: OwnCoin) -> bytes:
+    """From one coin to thousands."""
+    outputs = [CTxOut(_OUTPUT_SATS, CScript(coin.prevout.script))] * _OUTPUTS
+    bare = CTransaction([CTxIn(COutPoint(bytes.fromhex(coin.txid)[::-1], coin.vout))], outputs, 0, 2)
+    return with_unlockings(bare, [sign_input(bare, 0, [coin.prevout], [coin.secret])])
+
+
+MEMPOOL_FULL: Final = Scenario(
+    name="mempool-full",
+    title="Crowded out of a full mempool",
+    covers=("F11",),
+    moral="No room now is not never. The same bytes fit later, and a miner with more room never lost them.",
+    play=mempool_is_full,
+    losers=(NAIVE_TXID, CORE_WALLET, RESEND_ON_ERROR),
+    coins=("bech32",),
+    restarts_nodes=True,
+)
