@@ -45,7 +45,7 @@ demo: venv  ## replay the attack on a private regtest network
 	@$(BIN)/withdrawals-regtest demo
 
 replay: venv  ## the whole attack kit: every class in every ending, every scenario, every control: PROCESSOR=module:factory, ARGS="--class T02b"
-	@$(BIN)/withdrawals-regtest replay $(if $(PROCESSOR),--processor $(PROCESSOR)) $(ARGS)
+	@$(BIN)/withdrawals-regtest replay $(if $(PROCESSOR),--processor $(PROCESSOR),--complete) $(ARGS)
 
 test: venv  ## run the unit, integration and functional tests
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -57,7 +58,7 @@ class UnknownProcessor(ValueError):
 
 
 def contender_named(words: str) -> Contender:
-    """Who is meant by what somebody typed. Raises `UnknownProcessor`, with the reason.
+    """Who is meant by what somebody typed, as the one under test. Raises `UnknownProcessor`, with the reason.
 
     `withdrawals`, or a control's name; `module:factory`, whose factory takes a `Site`, from the current directory, too;
     `cmd:COMMAND`, which starts an adapter; `http://127.0.0.1:PORT`, where an adapter runs already.
@@ -65,7 +66,7 @@ def contender_named(words: str) -> Contender:
     if words == OURS:
         return WITHDRAWALS
     if words in CONTROLS:
-        return CONTROLS[words]
+        return replace(CONTROLS[words], is_control=False)
     scheme, colon, rest = words.partition(":")
     if not (colon and scheme and rest):
         known = ", ".join((OURS, *CONTROLS))

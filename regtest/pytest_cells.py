@@ -42,6 +42,8 @@ class KitCell(pytest.Item):
         if cell.result is not None:
             told |= {"outcome": cell.result.outcome.value, "paid_sats": str(cell.result.paid_sats)}
         self.user_properties.extend(told.items())
+        if cell.standing is Standing.NOT_OFFERED and self.config.getoption("withdrawal_complete"):
+            raise CellFailed(cell)
         if not cell.was_played:
             pytest.skip(f"{cell.standing}: {'; '.join(cell.reasons)}")
         if cell.standing is Standing.FAILED:

@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar="GLOB",
             help=f"only this {what}, such as {example}; may be repeated. By default everything is played",
         )
+    group.addoption(
+        "--withdrawal-complete",
+        action="store_true",
+        help="fail the cells that need what the processor does not offer; by default they are skipped",
+    )
     group.addoption("--withdrawal-node", metavar="PATH", help="the bitcoind to use; by default one is found or fetched")
 
 

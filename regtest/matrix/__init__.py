@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from regtest.matrix.plan import Plan, Size, Wanted, planned_cells
-from regtest.matrix.run import play_matrix
+from regtest.matrix.run import play_matrix, unplayed_cell
 
-__all__ = ["Plan", "Size", "Wanted", "planned_cells", "play_matrix"]
+__all__ = ["Plan", "Size", "Wanted", "planned_cells", "play_matrix", "unplayed_cell"]

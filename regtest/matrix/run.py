@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from regtest.matrix.endings import PLAYS
@@ -95,13 +96,18 @@ def _play_ending(network: Network, contender: Contender, ending: Ending, cells: 
 
 
 def _cannot_be(wanted: Wanted, contender: Contender) -> Cell:
+    why = f"no mempool takes the mutant ({wanted.malleator.policy}): it is seen in a block first, or never"
+    return replace(unplayed_cell(wanted, contender), standing=Standing.IMPOSSIBLE, reasons=(why,))
+
+
+def unplayed_cell(wanted: Wanted, contender: Contender) -> Cell:
+    """What can be said of a cell that nobody has played: of whom and of what it is."""
     return Cell(
         id=wanted.id,
         processor=contender.name,
         is_control=contender.is_control,
         title=wanted.title,
-        standing=Standing.IMPOSSIBLE,
-        reasons=(f"no mempool takes the mutant ({wanted.malleator.policy}): it is seen in a block first, or never",),
+        standing=Standing.NOT_OFFERED,
         class_id=wanted.class_id,
         ending=wanted.ending,
         coins=wanted.coins,

@@ -160,7 +160,9 @@ class Table:
         try:
             mutants = [attacker.twin_of(raw, play.wanted.class_id) for raw in play.originals]
         except CannotMalleate as unfit:
-            play.give_up(Standing.NOT_OURS, unfit.why)
+            # Of a sound signer what its class asks of signers cannot be had. All else is the coins that it has spent.
+            asks_more = play.wanted.malleator.signer is not None and play.wanted.signing is Signing.SOUND
+            play.give_up(Standing.NOT_OURS if asks_more else Standing.NOT_OFFERED, unfit.why)
         except NotOffered as lacking:
             play.give_up(Standing.NOT_OFFERED, f"the processor does not offer {lacking.what}")
         except KeyNotInWallet as missing:

@@ -26,6 +26,7 @@ from regtest.scenarios.model import NAIVE_TXID, OURS, Scenario
 
 EXIT_FAILED: Final = 1
 EXIT_NOTHING_PLAYED: Final = 3
+EXIT_INCOMPLETE: Final = 4
 TOLD_IN_FULL_MAX: Final = 3
 _NAME_WIDTH: Final = 44
 
@@ -44,6 +45,7 @@ _NAME_WIDTH: Final = 44
 @click.option("--node", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The bitcoind to use.")
 @click.option("--controls/--no-controls", default=True, help="Whether the controls play the scenarios, too.")
 @click.option("--inline", is_flag=True, help="Without Redis and worker processes: all work in this process.")
+@click.option("--complete", is_flag=True, help="Exit with 4 if any cell needs what the processor does not offer.")
 @click.option(
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Where the narration goes; OUT/replay.log."
 )
@@ -67,6 +69,7 @@ def replay_command(  # noqa: PLR0913 - one for each option
     *,
     controls: bool,
     inline: bool,
+    complete: bool,
     as_json: bool,
 ) -> None:
     """Play the kit to a processor: every class in every ending, every scenario, and every control beside it.
@@ -92,6 +95,8 @@ def replay_command(  # noqa: PLR0913 - one for each option
         click.echo(f"{clock}  {ink.paint(what.ljust(_NAME_WIDTH), Style.TITLE)}{words}", err=as_json)
 
     out.mkdir(parents=True, exist_ok=True)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
     with narrated_to(log or out / "replay.log"):
         played = replay(
             Wish(contender, chosen, program, processes=not inline), say=say, show=_teller(say, ink, processor)
@@ -105,7 +110,17 @@ def replay_command(  # noqa: PLR0913 - one for each option
         click.echo(line, err=as_json)
     if played.offers_nothing:
         click.echo(f"nothing was played: {processor} offers nothing of what these cells need", err=True)
-    sys.exit(EXIT_FAILED if played.failed else EXIT_NOTHING_PLAYED if played.offers_nothing else 0)
+    elif complete and played.not_offered:
+        click.echo(f"--complete: {len(played.not_offered)} cells need what {processor} does not offer", err=True)
+    sys.exit(_exit_code(played, complete=complete))
+
+
+def _exit_code(played: Replay, *, complete: bool) -> int:
+    if played.failed:
+        return EXIT_FAILED
+    if played.offers_nothing:
+        return EXIT_NOTHING_PLAYED
+    return EXIT_INCOMPLETE if complete and played.not_offered else 0
 
 
 def _story(scenario: Scenario, played: Replay, ink: Ink) -> Iterator[str]:
@@ -124,7 +139,10 @@ def _teller(say: Callable[[str, str], None], ink: Ink, processor: str) -> Callab
     def tell(cell: Cell) -> None:
         if cell.processor == processor or cell.standing is Standing.FAILED:
             words = progress_words(cell)
-            say(cell.id, ink.paint(words, Style.BAD) if cell.standing is Standing.FAILED else words)
+            say(
+                cell.id if cell.processor == processor else f"{cell.id} {cell.processor}",
+                ink.paint(words, Style.BAD) if cell.standing is Standing.FAILED else words,
+            )
 
     return tell
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from regtest.contenders import WITHDRAWALS
-from regtest.matrix import play_matrix
+from regtest.matrix import planned_cells, play_matrix, unplayed_cell
 from regtest.network import Network
 from regtest.party import NotOffered
 from regtest.process import end_children
@@ -21,7 +22,9 @@ from regtest.replay.selection import Selection
 from regtest.report.document import NodeVersion
 from regtest.scenarios.model import Scenario
 from regtest.scenarios.run import Play, perform_plays
-from regtest.services import Say, Services, running_services
+from regtest.services import Say, running_services
+
+log = logging.getLogger("regtest.story")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,16 @@ class Wish:
 
 
 def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
-    """Play it all; `show` is told of every cell when it is over. Raises `ProvisionError`, or what broke the run.
+    """Play it all; `show` is told of every cell when it is over.
 
-    Each network has a chain of its own, so nothing that happens on one is seen on another.
+    Each network has a chain of its own, so nothing that happens on one is seen on another. Where one breaks, what was
+    still to be played there has failed, and the others go on. Raises `ProvisionError`, or what broke the first network
+    if none came up at all.
     """
     began = time.monotonic()
     program = wish.program or provide_bitcoind()
     with ExitStack() as stack:
-        lanes = [_Lane(lambda: _under_test(wish, program, say))]
-        if wish.has_matrix_lane:
-            lanes.append(_Lane(lambda: _matrix(wish, program, say)))
-        if wish.selection.controls and wish.selection.scenarios:
-            lanes.append(_Lane(lambda: _controls(wish, program, say)))
+        lanes = list(_lanes(wish, program, say))
         for lane in lanes:
             stack.callback(lane.end)
             lane.start()
@@ -72,23 +73,56 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
                 lane.stop()
             end_children()
             raise
-        node = next(lane.node for lane in lanes if lane.node is not None)
+        node = next((lane.node for lane in lanes if lane.node is not None), None)
+        if node is None:
+            raise next(lane.error for lane in lanes if lane.error is not None)
     order = {cell.id: number for number, cell in enumerate(c for c in cells if not c.is_control)}
     cells.sort(key=lambda cell: (order.get(cell.id, len(order)), cell.is_control))
     return Replay(node, tuple(cells), time.monotonic() - began, wish.contender.name)
+
+
+def _lanes(wish: Wish, program: NodeProgram, say: Say) -> Iterator[_Lane]:
+    selection, who = wish.selection, wish.contender
+    plays = [(scenario, who) for scenario in selection.scenarios]
+    shown = [(s, c) for s in selection.scenarios for c in selection.controls if s.takes_part(c.name)]
+    planned = planned_cells(selection.classes, selection.endings) if selection.classes else []
+    cells = [unplayed_cell(wanted, who) for wanted in planned]
+
+    def scenarios(meet: Meet) -> Iterator[Cell]:
+        yield from _scenarios(plays, program, say, meet, with_redis=wish.processes)
+
+    def matrix(meet: Meet) -> Iterator[Cell]:
+        yield from play_matrix(who, program, classes=selection.classes, endings=selection.endings, say=say, meet=meet)
+
+    def controls(meet: Meet) -> Iterator[Cell]:
+        yield from _scenarios(shown, program, say, meet, with_redis=False)
+
+    if wish.has_matrix_lane:
+        yield _Lane([scenarios], _unplayed(plays))
+        yield _Lane([matrix], cells)
+    else:
+        yield _Lane([*([scenarios] if plays else []), *([matrix] if cells else [])], [*_unplayed(plays), *cells])
+    if shown:
+        yield _Lane([controls], _unplayed(shown))
 
 
 class _Ended:
     """What a lane says last."""
 
 
-class _Lane:
-    """Cells made on a thread of their own, one after another."""
+Meet = Callable[[Network], None]
+"""Told of the network of a lane once it is up."""
 
-    def __init__(self, work: Callable[[], Iterator[Cell | NodeVersion]]) -> None:
+
+class _Lane:
+    """Cells made on a thread of their own, one after another. `owed` is all of them, as they are if it breaks off."""
+
+    def __init__(self, works: Sequence[Callable[[Meet], Iterator[Cell]]], owed: Sequence[Cell]) -> None:
         self.node: NodeVersion | None = None
-        self.said: queue.SimpleQueue[Cell | BaseException | _Ended] = queue.SimpleQueue()
-        self._work, self._stopped = work, threading.Event()
+        self.error: BaseException | None = None
+        self.said: queue.SimpleQueue[Cell | _Ended] = queue.SimpleQueue()
+        self._owed = {(cell.id, cell.processor): cell for cell in owed}
+        self._works, self._stopped = works, threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay-lane", daemon=True)
 
     def start(self) -> None:
@@ -105,21 +139,31 @@ class _Lane:
         self._thread.join()
 
     def _run(self) -> None:
-        work = self._work()
         try:
-            for made in work:
+            for work in self._works:
+                self._take(work(self._meet))
+        except BaseException as error:
+            log.exception("a network breaks")
+            self.error = error
+            why = f"the run broke off before its end: {type(error).__name__}: {error}"
+            for cell in self._owed.values():
+                self.said.put(replace(cell, standing=Standing.FAILED, reasons=(why,)))
+        finally:
+            self.said.put(_Ended())
+
+    def _meet(self, network: Network) -> None:
+        self.node = NodeVersion.of(network.rpc)
+
+    def _take(self, work: Iterator[Cell]) -> None:
+        try:
+            for cell in work:
                 if self._stopped.is_set():
-                    break
-                if isinstance(made, NodeVersion):
-                    self.node = made
-                else:
-                    self.said.put(made)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits for it
-            self.said.put(error)
+                    return
+                self._owed.pop((cell.id, cell.processor), None)
+                self.said.put(cell)
         finally:
             # Closing the generator ends its servers.
             getattr(work, "close", lambda: None)()
-            self.said.put(_Ended())
 
 
 def _merged(lanes: Sequence[_Lane]) -> Iterator[Cell]:
@@ -130,8 +174,6 @@ def _merged(lanes: Sequence[_Lane]) -> Iterator[Cell]:
                 made = lane.said.get(timeout=0.05)
             except queue.Empty:
                 continue
-            if isinstance(made, BaseException):
-                raise made
             if isinstance(made, _Ended):
                 open_lanes.remove(lane)
             else:
@@ -141,64 +183,40 @@ def _merged(lanes: Sequence[_Lane]) -> Iterator[Cell]:
 # ---------------------------------------------------------------------------------------------------------- the lanes
 
 
-def _under_test(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | NodeVersion]:
-    scenarios = wish.selection.scenarios
-    if scenarios:
-        with _services(scenarios, program, say, with_redis=wish.processes) as services:
-            yield NodeVersion.of(services.network.rpc)
-            plays = [(scenario, wish.contender) for scenario in scenarios]
-            yield from _cells(plays, services, is_control=False)
-    if wish.selection.classes and not wish.has_matrix_lane:
-        yield from _matrix(wish, program, say)
-
-
-def _matrix(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | NodeVersion]:
-    selection = wish.selection
-    met: list[NodeVersion] = []
-
-    def meet(network: Network) -> None:
-        met.append(NodeVersion.of(network.rpc))
-
-    yield from play_matrix(
-        wish.contender, program, classes=selection.classes, endings=selection.endings, say=say, meet=meet
-    )
-    # A run without scenarios has no other network that could say which node it is.
-    yield from met
-
-
-def _controls(wish: Wish, program: NodeProgram, say: Say) -> Iterator[Cell | NodeVersion]:
-    scenarios = wish.selection.scenarios
-    plays = [(s, c) for s in scenarios for c in wish.selection.controls if s.takes_part(c.name)]
-    with _services(scenarios, program, say, with_redis=False) as services:
-        yield NodeVersion.of(services.network.rpc)
-        yield from _cells(plays, services, is_control=True)
-
-
-@contextmanager
-def _services(scenarios: Sequence[Scenario], program: NodeProgram, say: Say, *, with_redis: bool) -> Iterator[Services]:
-    nodes = max(scenario.nodes for scenario in scenarios)
+def _scenarios(
+    plays: Sequence[Play], program: NodeProgram, say: Say, meet: Meet, *, with_redis: bool
+) -> Iterator[Cell]:
+    nodes = max(scenario.nodes for scenario, _ in plays)
     with running_services(say, with_redis=with_redis, nodes=nodes, program=program) as services:
-        yield services
+        meet(services.network)
+        for (scenario, contender), came in perform_plays(plays, services):
+            if isinstance(came, Exception):
+                yield _broken_off(scenario, contender, came)
+            else:
+                yield cell_of(scenario, came, is_control=contender.is_control)
 
 
-def _cells(plays: Sequence[Play], services: Services, *, is_control: bool) -> Iterator[Cell]:
-    for (scenario, contender), came in perform_plays(plays, services):
-        if isinstance(came, Exception):
-            yield _never_came_up(scenario, contender, came, is_control=is_control)
-        else:
-            yield cell_of(scenario, came, is_control=is_control)
-
-
-def _never_came_up(scenario: Scenario, contender: Contender, error: Exception, *, is_control: bool) -> Cell:
-    must_lose = is_control and contender.name in scenario.losers
+def _broken_off(scenario: Scenario, contender: Contender, error: Exception) -> Cell:
+    must_lose = contender.is_control and contender.name in scenario.losers
     cannot = isinstance(error, CannotPlay | NotOffered) and not must_lose
+    return replace(
+        _unplayed_scenario(scenario, contender),
+        standing=Standing.NOT_OFFERED if cannot else Standing.FAILED,
+        reasons=(str(error) if cannot else f"it was not played to its end: {type(error).__name__}: {error}",),
+    )
+
+
+def _unplayed(plays: Sequence[Play]) -> list[Cell]:
+    return [_unplayed_scenario(scenario, contender) for scenario, contender in plays]
+
+
+def _unplayed_scenario(scenario: Scenario, contender: Contender) -> Cell:
     return Cell(
         id=f"scenario/{scenario.name}",
         processor=contender.name,
-        is_control=is_control,
+        is_control=contender.is_control,
         title=scenario.title,
-        standing=Standing.NOT_OFFERED if cannot else Standing.FAILED,
-        reasons=(str(error) if cannot else f"it could not be brought up: {type(error).__name__}: {error}",),
+        standing=Standing.NOT_OFFERED,
         coins=scenario.coins,
         covers=scenario.covers,
         moral=scenario.moral,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from regtest.malleate import TransactionIds, ids_of
+from regtest.malleate import CannotMalleate, TransactionIds, ids_of
 from regtest.network import Network
 from regtest.oracle import ChainPayment
 from regtest.party import NotOffered, Party
@@ -48,6 +48,9 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
         scenario.play(stage)
     except NotOffered as lacking:
         not_offered = lacking.what
+    except CannotMalleate as unfit:
+        # It spends other coins than the story is about.
+        not_offered = f"a transaction that {unfit.class_id} can be done to: {unfit.why}"
     except Exception as error:
         # Whatever it was: it fails the run, and the stories after this one are told all the same.
         log.exception("[%s] the story breaks off", party.name)
@@ -71,7 +74,7 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
 
 def _result_of(scenario: Scenario, stage: Stage) -> Result:
     payments = {customer.request_id: tuple(stage.payments_of(customer)) for customer in stage.customers}
-    signed = list(dict.fromkeys(raw for customer in stage.customers for raw in stage.signed_for(customer)))
+    signed = list(dict.fromkeys(raw for customer in stage.customers for raw in stage.ever_signed_for(customer)))
     refused = stage.is_asked and bool(payments) and all(stage.party.has_refused(request_id) for request_id in payments)
     owed_and_paid = [(c.sats, [p.sats for p in payments[c.request_id]]) for c in stage.customers]
     everything = sorted((p for found in payments.values() for p in found), key=lambda p: (p.height, p.txid, p.vout))

@@ -74,6 +74,7 @@ class Stage:
         self.attacker = Attacker(self.network, self.party)
         self.weather = Weather(self.network)
         self._seen = Sightings(self.network)
+        self._forgotten: dict[str, list[bytes]] = {}
         self.is_asked = True
 
     @property
@@ -101,6 +102,12 @@ class Stage:
             return [raw for request_id in ids for raw in self.party.signed_transactions(request_id)]
         self._seen.look()
         return self._seen.payments_to(customer.script_hex, but={exhibit.wtxid for exhibit in self.exhibits})
+
+    def ever_signed_for(self, customer: Customer) -> list[bytes]:
+        """The same, and before it what the processor has forgotten because its books were put back."""
+        ids = (*customer.before, customer.request_id)
+        forgotten = [raw for request_id in ids for raw in self._forgotten.get(request_id, [])]
+        return list(dict.fromkeys([*forgotten, *self.signed_for(customer)]))
 
     def fall_silent(self) -> None:
         """The processor cannot be asked any more: from now on only what can be seen counts."""
@@ -243,6 +250,8 @@ class Stage:
 
     def restore(self) -> None:
         """The books are lost, and the last copy takes their place; the exchange asks for all it ever asked for."""
+        for customer in self.customers:
+            self._forgotten[customer.request_id] = self.ever_signed_for(customer)
         self.party.restore()
         self.tell("the disk dies", "the backup is put in place")
         self.repeat()
@@ -295,7 +304,7 @@ class Stage:
 
     def record(self) -> Record:
         """Everything that a report draws."""
-        signed = dict.fromkeys(raw for customer in self.customers for raw in self.signed_for(customer))
+        signed = dict.fromkeys(raw for customer in self.customers for raw in self.ever_signed_for(customer))
         attempts = [Exhibit(Role.ATTEMPT, raw, f"attempt {n}") for n, raw in enumerate(signed, 1)]
         mine = {exhibit.wtxid for exhibit in attempts}
         exhibits = (*attempts, *(exhibit for exhibit in self.exhibits if exhibit.wtxid not in mine))

@@ -46,6 +46,8 @@ def test_our_processor_pays_once_whatever_nodes_do(two_nodes: Network, scenario:
     assert performance.shortcomings == ()
     assert performance.not_offered is None
     assert performance.result.outcome is scenario.outcome is Outcome.PAID_ONCE
+    if scenario.name == "replaced-and-taken":
+        assert len(performance.result.signed_txids) > 1, "there was no second try that could have been a second payment"
     assert_left_as_found(two_nodes)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from regtest.adapters.node import NotOurNode, RunningNode
 from regtest.adapters.protocol import MESSAGES, METHODS_OF, NEEDED, OFFERED, VERSION, opening_of
 from regtest.adapters.remote import RemoteProcessor, class_for, remote_at, remote_by_command
 from regtest.adapters.serve import Desk
-from regtest.contenders import UnknownProcessor, contender_named
+from regtest.contenders import CONTROLS, UnknownProcessor, contender_named
 from regtest.malleate import Prevout
 from regtest.party import NotOffered, Party
 from regtest.processor import (
@@ -425,7 +426,7 @@ def test_who_cannot_be_attacked_is_refused_with_the_reason(words: str, why: str)
 def test_a_contender_is_named_in_five_ways(tmp_path: Path) -> None:
     """Ours, a control, a factory, a command, an address."""
     assert contender_named("withdrawals").name == "withdrawals"
-    assert contender_named("naive-txid").is_control
+    assert contender_named("naive-txid") == replace(CONTROLS["naive-txid"], is_control=False), "it is under test"
     assert contender_named("tests.unit.adapted:plain").make(a_site(tmp_path)).name == "plain"
     command = contender_named(f"cmd:{' '.join(SERVE)}")
     remote = command.make(a_site(tmp_path))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from regtest.malleate import MALLEATORS
+from regtest.malleate import MALLEATORS, CannotMalleate
 from regtest.matrix import Plan, Size, Wanted, planned_cells
 from regtest.matrix.calls import transactions_in
 from regtest.matrix.judge import standing_of
 from regtest.matrix.plan import MANY, SLICE, can_be_mined_early
 from regtest.matrix.play import Play
-from regtest.processor import Signing
+from regtest.matrix.table import Kind, Table
+from regtest.party import Party
+from regtest.processor import Contender, Signing
 from regtest.replay.cells import Ending, Standing
 from regtest.report.results import Result
 from regtest.scenarios import Outcome
+from regtest.scenarios.attacker import Attacker
 
 CELLS = planned_cells()
 FROM_A_MEMPOOL = {Ending.TWO_NODES, Ending.MUTANT_FIRST}
@@ -174,3 +179,33 @@ def test_what_no_block_can_hold_is_impossible_only_if_the_node_said_so() -> None
     assert play.refusal in reason
     play.reasons.append("a block with the mutant is refused as something else")
     assert standing_of(play, result_of(), ())[0] is Standing.FAILED
+
+
+@pytest.mark.parametrize(
+    ("cell_id", "standing"),
+    [
+        ("T03e/mutant-wins/legacy/one", Standing.NOT_OURS),
+        ("T03R/mutant-wins/legacy/one", Standing.NOT_OFFERED),
+        ("T02b/mutant-wins/legacy/one", Standing.NOT_OFFERED),
+    ],
+    ids=["asks more of signers", "a signer that was to pad", "other coins than were asked for"],
+)
+def test_what_cannot_be_made_of_a_real_payment_is_never_just_not_ours(
+    monkeypatch: pytest.MonkeyPatch, cell_id: str, standing: Standing
+) -> None:
+    """Only a class that asks of signers what sound ones never do is. All else is *not offered*, and can be counted."""
+
+    def twin_of(_attacker: object, _raw: bytes, class_id: str) -> bytes:
+        raise CannotMalleate(class_id, "the transaction spends no such output")
+
+    monkeypatch.setattr(Attacker, "twin_of", twin_of)
+    [wanted] = [cell for cell in CELLS if cell.id == cell_id]
+    monkeypatch.setattr("regtest.matrix.table.plays_of", lambda *_: [])
+    play = Play(wanted, (), originals=[b"a payment"])
+    network: Any = SimpleNamespace(height=100, rpc=None, miner=None)
+    processor: Any = SimpleNamespace(name="mine")
+    table = Table(network, Contender("mine", lambda _site: processor), Kind.of(wanted), [])
+    table.party = Party("mine", processor)
+    table.make_mutants(play)
+    assert play.unplayed is not None
+    assert play.unplayed[0] is standing

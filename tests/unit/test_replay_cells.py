@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from regtest.malleate import CannotMalleate
 from regtest.party import NotOffered, Party
 from regtest.processor import CannotPlay, Contender
 from regtest.pytest_run import Run
 from regtest.record import Record
 from regtest.replay import run
-from regtest.replay.cells import Cell, Standing, cell_of
+from regtest.replay.cells import Cell, Replay, Standing, cell_of
+from regtest.report.document import NodeVersion
 from regtest.report.results import Result, outcome_of
 from regtest.scenarios.kit import KIT
 from regtest.scenarios.model import GATE_ONLY, NAIVE_TXID, Outcome
@@ -62,8 +64,8 @@ def test_a_control_that_must_lose_cannot_get_out_of_it() -> None:
 )
 def test_nor_by_not_coming_up(who: str, is_control: bool, standing: Standing) -> None:  # noqa: FBT001 - a table
     """Of a processor that cannot be built nothing is proved; of a control that must lose, that it does not."""
-    contender = Contender(who, lambda _site: pytest.fail("never built"))
-    cell = run._never_came_up(MTGOX, contender, CannotPlay("no such signer"), is_control=is_control)
+    contender = Contender(who, lambda _site: pytest.fail("never built"), is_control)
+    cell = run._broken_off(MTGOX, contender, CannotPlay("no such signer"))
     assert cell.standing is standing
 
 
@@ -118,3 +120,44 @@ def test_one_that_dies_in_the_middle_fails_its_story_and_no_other(
     performance = perform(replace(MTGOX, play=play), network, Party("dead", dead))
     assert performance.result.outcome is Outcome.UNPAID
     assert performance.troubles[-1].startswith("it cannot be asked any more: ConnectionRefusedError")
+
+
+def test_what_cannot_be_malleated_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that spends other coins than the story is about has not been attacked, and has not failed."""
+
+    def unfit(_stage: Stage) -> None:
+        raise CannotMalleate("T02b", "the transaction spends no P2PKH output")
+
+    monkeypatch.setattr("regtest.scenarios.stage.blocks_with", lambda *_: ())
+    network: Any = SimpleNamespace(height=100, rpc=None, nodes=[])
+    mine: Any = SimpleNamespace(name="mine", signed_transactions=lambda _: [])
+    performance = perform(replace(MTGOX, play=unfit), network, Party("mine", mine))
+    cell = cell_of(MTGOX, performance, is_control=False)
+    assert cell.standing is Standing.NOT_OFFERED
+    assert cell.reasons == (
+        "the processor does not offer a transaction that T02b can be done to: the transaction spends no P2PKH output",
+    )
+
+
+def test_where_coins_fall_by_lot_a_control_may_end_either_way() -> None:
+    """It proves nothing of the story, whichever it was; the control has to say nothing for itself."""
+    scenario = next(s for s in KIT.values() if s.by_chance)
+    [who] = scenario.by_chance
+    for outcome in (Outcome.PAID_ONCE, Outcome.PAID_TWICE):
+        result = Result(scenario.name, scenario.title, (), who, 0, (), outcome, (), "nothing")
+        cell = cell_of(scenario, Performance(result, Record(), (), 0.0), is_control=True)
+        assert (cell.standing, cell.must) == (Standing.PASSED, "do as its coins fall")
+
+
+def test_the_counts_say_how_many_controls_failed() -> None:
+    """`failed` counts them as well: it is 0 only where all of the run is as it must be."""
+    cells = [
+        Cell("scenario/a", "mine", is_control=False, title="a", standing=Standing.PASSED),
+        Cell("scenario/a", "c1", is_control=True, title="a", standing=Standing.FAILED, must="pay twice"),
+        Cell("scenario/a", "c2", is_control=True, title="a", standing=Standing.FAILED, must="pay once"),
+        Cell("scenario/a", "c3", is_control=True, title="a", standing=Standing.NOT_OFFERED),
+    ]
+    replay = Replay(NodeVersion(290000, "/Satoshi:29.0.0/"), tuple(cells), 1.0, "mine")
+    told = {name: replay.summary[name] for name in ("passed", "failed", "controls_failed", "controls_survived")}
+    assert told == {"passed": 1, "failed": 2, "controls_failed": 2, "controls_survived": 1}
+    assert replay.not_offered == ()

@@ -94,7 +94,7 @@ def cell(standing: Standing, *, control: bool = False) -> Cell:
     ],
     ids=["ours", "both", "we-lost", "no-teeth", "not-offered", "nothing-offered", "not-ours"],
 )
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--complete"]], ids=" ".join)
 def test_the_exit_status_says_whether_the_kit_passed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cells: list[Cell], status: int, options: list[str]
 ) -> None:
@@ -109,11 +109,24 @@ def test_the_exit_status_says_whether_the_kit_passed(
 
     monkeypatch.setattr(command, "replay", played)
     done = CliRunner().invoke(cli, ["replay", "mtgox", "--out", str(tmp_path), *options])
+    if options == ["--complete"] and status == 0 and any(each.standing is Standing.NOT_OFFERED for each in cells):
+        status = 4
+        assert "--complete: 1 cells need what withdrawals does not offer" in done.stderr
     assert done.exit_code == status, done.stderr
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(report) == {"node", "summary", "results"}
     assert len(report["results"]) == len(cells)
-    if options:
+    if options == ["--json"]:
         assert json.loads(done.stdout) == report
     for name in ("report.html", "junit.xml", "replay.log"):
         assert (tmp_path / name).exists()
+
+
+def test_the_narration_may_go_where_there_is_nothing_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its directory is made."""
+    passed = Replay(NODE, (cell(Standing.PASSED),), 1.0, "withdrawals")
+    monkeypatch.setattr(command, "replay", lambda *_args, **_named: passed)
+    log = tmp_path / "not" / "there" / "story.log"
+    done = CliRunner().invoke(cli, ["replay", "mtgox", "--out", str(tmp_path), "--log", str(log)])
+    assert done.exit_code == 0, done.stderr
+    assert log.exists()

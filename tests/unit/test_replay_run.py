@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from regtest.contenders import WITHDRAWALS
-from regtest.process import Child
-from regtest.provision import NodeProgram
+from regtest.contenders import CONTROLS, WITHDRAWALS
+from regtest.process import Child, ChildFailed
+from regtest.provision import NodeProgram, ProvisionError
+from regtest.record import Record
 from regtest.replay import run
 from regtest.replay.cells import Cell, Replay, Standing
 from regtest.replay.selection import select
 from regtest.report.document import NodeVersion
+from regtest.report.results import Result
+from regtest.scenarios.kit import KIT
+from regtest.scenarios.model import Scenario
+from regtest.scenarios.perform import Performance
+from regtest.scenarios.run import Play, perform_plays
+from regtest.services import Services
 
 PROGRAM = NodeProgram(("bitcoind",), "Core", "29.0.0", 29, "of this test")
 RPC = SimpleNamespace(getnetworkinfo=lambda: {"version": 290000, "subversion": "/Satoshi:29.0.0/"})
@@ -58,3 +66,87 @@ def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         run.replay(run.Wish(WITHDRAWALS, select(classes=["T02b"]), PROGRAM), say=lambda *_: None, show=interrupted)
     assert not child.alive
+
+
+def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report says so of every cell, and the other networks go on."""
+
+    def scenarios(
+        plays: Sequence[Play], _program: object, _say: object, meet: Callable[[Any], None], **_named: object
+    ) -> Iterator[Cell]:
+        meet(SimpleNamespace(rpc=RPC))
+        [first, *rest] = run._unplayed(plays)
+        yield replace(first, standing=Standing.PASSED)
+        if not first.is_control:
+            raise ChildFailed("node0", "ended by itself with status 1", "out of disk")
+        for each in rest:
+            yield replace(each, standing=Standing.PASSED)
+
+    monkeypatch.setattr(run, "_scenarios", scenarios)
+    chosen = select(scenarios=["mtgox", "lost-reply", "high-s"], controls=[CONTROLS["naive-txid"]])
+    replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM))
+    told = [(each.id, each.is_control, each.standing) for each in replay.cells]
+    assert told == [
+        ("scenario/mtgox", False, Standing.PASSED),
+        ("scenario/mtgox", True, Standing.PASSED),
+        ("scenario/lost-reply", False, Standing.FAILED),
+        ("scenario/lost-reply", True, Standing.PASSED),
+        ("scenario/high-s", False, Standing.FAILED),
+        ("scenario/high-s", True, Standing.PASSED),
+    ]
+    assert "out of disk" in replay.failed[0].reasons[0]
+
+
+def test_where_no_network_came_up_there_is_nothing_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was in the way is raised as it is."""
+
+    def broken(*_args: object, **_named: object) -> Iterator[Cell]:
+        raise ProvisionError("there is no bitcoind")
+
+    monkeypatch.setattr(run, "_scenarios", broken)
+    with pytest.raises(ProvisionError, match="no bitcoind"):
+        play(run.Wish(WITHDRAWALS, select(scenarios=["mtgox"]), PROGRAM))
+
+
+class Cast:
+    """A processor that is up; of some scenarios it does not end in order."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.party, self.proxy = name, SimpleNamespace(name="mine"), None
+
+    def close(self, *, failed: bool = False) -> None:
+        del failed
+        if self.name == "lost-reply":
+            raise OSError("the disk is full")
+
+
+def test_a_processor_that_does_not_end_has_not_passed_and_the_stories_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So has one whose story cannot be judged, or that never comes up. Every story is answered for."""
+
+    def bring_up(scenario: Scenario, *_: object) -> Cast:
+        if scenario.name == "high-s":
+            raise OSError("no port is free")
+        return Cast(scenario.name)
+
+    def perform(scenario: Scenario, *_: object) -> Performance:
+        if scenario.name == "twin-loses":
+            raise OSError("the node does not answer")
+        result = Result(scenario.name, "", (), "mine", 0, (), scenario.outcome, (), "")
+        return Performance(result, Record(), (), 0.0)
+
+    monkeypatch.setattr("regtest.scenarios.run.bring_up", bring_up)
+    monkeypatch.setattr("regtest.scenarios.run.perform", perform)
+    names = ["mtgox", "lost-reply", "high-s", "twin-loses", "hundred"]
+    services = Services(SimpleNamespace(), None, shared=False)  # type: ignore[arg-type] # never asked
+    told = {
+        scenario.name: str(came) if isinstance(came, Exception) else came.troubles
+        for (scenario, _), came in perform_plays([(KIT[name], WITHDRAWALS) for name in names], services)
+    }
+    assert told == {
+        "mtgox": (),
+        "lost-reply": ("it does not end: OSError: the disk is full",),
+        "high-s": "no port is free",
+        "twin-loses": "the node does not answer",
+        "hundred": (),
+    }
+    assert list(told) == names
