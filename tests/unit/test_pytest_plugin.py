@@ -6,12 +6,15 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from regtest.pytest_cells import lines_of
+from regtest.pytest_run import Run
 from regtest.record import Moment, Record
 from regtest.replay.cells import Cell, Ending, Standing
+from regtest.scenarios.model import Scenario
 
 HEAVY = ("bitcoin", "embit", "redis", "rq", "sqlalchemy", "click", "httpx", "zmq", "withdrawals", "workers")
 OURS_LIGHT = {"regtest", "regtest.pytest_plugin"}
@@ -94,6 +97,25 @@ def test_what_cannot_be_played_is_a_usage_error(pytester: pytest.Pytester, optio
     result = pytester.runpytest_inprocess(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR:{why}"])
+
+
+@pytest.mark.parametrize(("options", "standing"), [([], "skipped"), (["--withdrawal-complete"], "failed")])
+def test_what_is_not_offered_may_be_a_failure(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], standing: str
+) -> None:
+    """A run in which every cell was skipped is green for pytest; who wants all of them played can say so."""
+
+    def player(_run: Run, scenario: Scenario) -> Callable[[], Cell]:
+        lacks = ("it has no keys",)
+        cell = Cell(f"scenario/{scenario.name}", "theirs", False, "a title", Standing.NOT_OFFERED, lacks)  # noqa: FBT003
+        return lambda: cell
+
+    monkeypatch.setattr(Run, "scenario_player", player)
+    result = pytester.runpytest_inprocess(
+        "-ra", "--withdrawal-processor=withdrawals", "--withdrawal-scenario=mtgox", *options
+    )
+    result.assert_outcomes(**{standing: 1})
+    result.stdout.fnmatch_lines(["*it has no keys*"])
 
 
 def test_a_failure_tells_the_story() -> None:
