@@ -24,7 +24,9 @@ _guardians: Final[dict[int, subprocess.Popen[bytes]]] = {}
 
 
 def guard(pid: int) -> None:
-    """End this process when we are gone, however we go."""
+    """End this process when we are gone, however we go; by SIGKILL only where there are pidfds, which is on Linux."""
+    if not hasattr(os, "pidfd_open"):
+        return
     with _starting:
         guardian = _guardians.get(os.getpid())
         if guardian is None or guardian.poll() is not None:

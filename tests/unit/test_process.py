@@ -28,7 +28,10 @@ def is_gone(pid: int) -> bool:
     return not said.strip() or said.strip().startswith("Z")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=on_linux)])
 def test_whatever_ends_us_ends_the_servers_too(how: signal.Signals, tmp_path: Path) -> None:
     """A run that is cut by a timeout, or killed outright, leaves none behind, and ends as whoever cut it expects."""
     with subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
@@ -40,6 +43,7 @@ def test_whatever_ends_us_ends_the_servers_too(how: signal.Signals, tmp_path: Pa
     wait_for(lambda: is_gone(pid), "the server to end")
 
 
+@on_linux
 def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path) -> None:
     """By the next server that is started; the servers before it are no worse off than without any."""
     script = SCRIPT.replace(
@@ -58,6 +62,7 @@ def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path) -> None:
     wait_for(lambda: is_gone(pid), "the server to end")
 
 
+@on_linux
 def test_a_run_that_ends_by_itself_leaves_no_guardian(tmp_path: Path) -> None:
     """And says nothing of it: no warning, no traceback."""
     script = SCRIPT.replace("time.sleep(600)", "child.terminate()").replace(
