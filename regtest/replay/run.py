@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from regtest.contenders import WITHDRAWALS
 from regtest.matrix import planned_cells, play_matrix, unplayed_cell
-from regtest.network import Network
 from regtest.party import NotOffered
 from regtest.process import end_children
 from regtest.processor import CannotPlay, Contender
 from regtest.provision import NodeProgram, provide_bitcoind
 from regtest.replay.cells import Cell, Replay, Standing, cell_of
+from regtest.replay.lanes import Lane, Meet, Part, Plays, merged
 from regtest.replay.selection import Selection
-from regtest.report.document import NodeVersion
 from regtest.scenarios.model import Scenario
 from regtest.scenarios.run import Play, perform_plays
 from regtest.services import Say, running_services
@@ -51,21 +48,24 @@ class Wish:
 def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
     """Play it all; `show` is told of every cell when it is over.
 
-    Each network has a chain of its own, so nothing that happens on one is seen on another. Where one breaks, what was
-    still to be played there has failed, and the others go on. Raises `ProvisionError`, or what broke the first network
+    Each network has a chain of its own, so nothing that happens on one is seen on another. Where one breaks, the others
+    go on, and what nobody has played in the end has failed. Raises `ProvisionError`, or what broke the first network,
     if none came up at all.
     """
     began = time.monotonic()
     program = wish.program or provide_bitcoind()
+    work = _Work.of(wish)
+    owed = {(cell.id, cell.processor): cell for cell in work.owed}
+    order = {key: number for number, key in enumerate(owed)}
+    cells: dict[tuple[str, str], Cell] = {}
     with ExitStack() as stack:
-        lanes = list(_lanes(wish, program, say))
+        lanes = [Lane(stories) for stories in _lanes(wish, work, program, say)]
         for lane in lanes:
             stack.callback(lane.end)
             lane.start()
-        cells = []
         try:
-            for cell in _merged(lanes):
-                cells.append(cell)
+            for cell in merged(lanes):
+                cells[cell.id, cell.processor] = cell
                 show(cell)
         except KeyboardInterrupt:
             # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
@@ -73,120 +73,86 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
                 lane.stop()
             end_children()
             raise
-        node = next((lane.node for lane in lanes if lane.node is not None), None)
-        if node is None:
-            raise next(lane.error for lane in lanes if lane.error is not None)
-    order = {cell.id: number for number, cell in enumerate(c for c in cells if not c.is_control)}
-    cells.sort(key=lambda cell: (order.get(cell.id, len(order)), cell.is_control))
-    return Replay(node, tuple(cells), time.monotonic() - began, wish.contender.name)
+    errors = [lane.error for lane in lanes if lane.error is not None]
+    node = next((lane.node for lane in lanes if lane.node is not None), None)
+    if node is None:
+        raise errors[0]
+    why = "; ".join(f"the run broke off before its end: {type(error).__name__}: {error}" for error in errors)
+    for key in [key for key in owed if key not in cells]:
+        cells[key] = replace(owed[key], standing=Standing.FAILED, reasons=(why or "nobody has played it",))
+        show(cells[key])
+    # A scenario's row is the processor under test, then the controls.
+    rows = {cell.id: number for number, cell in enumerate(work.owed) if not cell.is_control}
+    found = sorted(
+        cells.values(), key=lambda c: (rows.get(c.id, len(order)), order.get((c.id, c.processor), len(order)))
+    )
+    return Replay(node, tuple(found), time.monotonic() - began, wish.contender.name)
 
 
-def _lanes(wish: Wish, program: NodeProgram, say: Say) -> Iterator[_Lane]:
-    selection, who = wish.selection, wish.contender
-    plays = [(scenario, who) for scenario in selection.scenarios]
-    shown = [(s, c) for s in selection.scenarios for c in selection.controls if s.takes_part(c.name)]
-    planned = planned_cells(selection.classes, selection.endings) if selection.classes else []
-    cells = [unplayed_cell(wanted, who) for wanted in planned]
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """All that is to be played."""
 
-    def scenarios(meet: Meet) -> Iterator[Cell]:
-        yield from _scenarios(plays, program, say, meet, with_redis=wish.processes)
+    stories: Plays
+    controls: Plays
+    nodes: int
+    """What the scenarios need, all of them."""
+    owed: tuple[Cell, ...]
+    """Every cell, in the order of the report, as it is while nobody has played it."""
+
+    @classmethod
+    def of(cls, wish: Wish) -> _Work:
+        """What the wish asks for."""
+        selection, who = wish.selection, wish.contender
+        stories = [(scenario, who) for scenario in selection.scenarios]
+        controls = [(s, c) for s in selection.scenarios for c in selection.controls if s.takes_part(c.name)]
+        planned = planned_cells(selection.classes, selection.endings) if selection.classes else []
+        return cls(
+            stories=Plays(stories),
+            controls=Plays(controls),
+            nodes=max((scenario.nodes for scenario in selection.scenarios), default=1),
+            owed=(
+                *(_unplayed_scenario(*play) for play in stories),
+                *(unplayed_cell(cell, who) for cell in planned),
+                *(_unplayed_scenario(*play) for play in controls),
+            ),
+        )
+
+
+def _lanes(wish: Wish, work: _Work, program: NodeProgram, say: Say) -> Iterator[list[Part]]:
+    """What is played beside each other, each lane's parts one after another."""
+
+    def scenarios(plays: Iterable[Play], *, with_redis: bool) -> Part:
+        return lambda meet: _scenarios(plays, work.nodes, program, say, meet, with_redis=with_redis)
 
     def matrix(meet: Meet) -> Iterator[Cell]:
-        yield from play_matrix(who, program, classes=selection.classes, endings=selection.endings, say=say, meet=meet)
+        chosen = wish.selection
+        return play_matrix(wish.contender, program, classes=chosen.classes, endings=chosen.endings, say=say, meet=meet)
 
-    def controls(meet: Meet) -> Iterator[Cell]:
-        yield from _scenarios(shown, program, say, meet, with_redis=False)
-
+    ours = [scenarios(work.stories, with_redis=wish.processes)] if work.stories else []
+    others = [matrix] if wish.selection.classes else []
     if wish.has_matrix_lane:
-        yield _Lane([scenarios], _unplayed(plays))
-        yield _Lane([matrix], cells)
+        yield ours
+        # The matrix is over long before the scenarios: then this lane takes some of those, from the end.
+        helps = _if_any(work.stories, scenarios(work.stories.backwards(), with_redis=True))
+        yield [*others, helps, _if_any(work.controls, scenarios(work.controls.backwards(), with_redis=False))]
     else:
-        yield _Lane([*([scenarios] if plays else []), *([matrix] if cells else [])], [*_unplayed(plays), *cells])
-    if shown:
-        yield _Lane([controls], _unplayed(shown))
+        yield [*ours, *others]
+    if work.controls:
+        yield [scenarios(work.controls, with_redis=False)]
 
 
-class _Ended:
-    """What a lane says last."""
-
-
-Meet = Callable[[Network], None]
-"""Told of the network of a lane once it is up."""
-
-
-class _Lane:
-    """Cells made on a thread of their own, one after another. `owed` is all of them, as they are if it breaks off."""
-
-    def __init__(self, works: Sequence[Callable[[Meet], Iterator[Cell]]], owed: Sequence[Cell]) -> None:
-        self.node: NodeVersion | None = None
-        self.error: BaseException | None = None
-        self.said: queue.SimpleQueue[Cell | _Ended] = queue.SimpleQueue()
-        self._owed = {(cell.id, cell.processor): cell for cell in owed}
-        self._works, self._stopped = works, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replay-lane", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end after the cell that it is at."""
-        self._stopped.set()
-
-    def end(self) -> None:
-        """The same, and wait until its servers are down."""
-        self.stop()
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            for work in self._works:
-                self._take(work(self._meet))
-        except BaseException as error:
-            log.exception("a network breaks")
-            self.error = error
-            why = f"the run broke off before its end: {type(error).__name__}: {error}"
-            for cell in self._owed.values():
-                self.said.put(replace(cell, standing=Standing.FAILED, reasons=(why,)))
-        finally:
-            self.said.put(_Ended())
-
-    def _meet(self, network: Network) -> None:
-        self.node = NodeVersion.of(network.rpc)
-
-    def _take(self, work: Iterator[Cell]) -> None:
-        try:
-            for cell in work:
-                if self._stopped.is_set():
-                    return
-                self._owed.pop((cell.id, cell.processor), None)
-                self.said.put(cell)
-        finally:
-            # Closing the generator ends its servers.
-            getattr(work, "close", lambda: None)()
-
-
-def _merged(lanes: Sequence[_Lane]) -> Iterator[Cell]:
-    open_lanes = list(lanes)
-    while open_lanes:
-        for lane in list(open_lanes):
-            try:
-                made = lane.said.get(timeout=0.05)
-            except queue.Empty:
-                continue
-            if isinstance(made, _Ended):
-                open_lanes.remove(lane)
-            else:
-                yield made
+def _if_any(plays: Plays, stories: Part) -> Part:
+    """Nothing is started where nothing is left."""
+    return lambda meet: stories(meet) if plays else iter(())
 
 
 # ---------------------------------------------------------------------------------------------------------- the lanes
 
 
 def _scenarios(
-    plays: Sequence[Play], program: NodeProgram, say: Say, meet: Meet, *, with_redis: bool
+    plays: Iterable[Play], nodes: int, program: NodeProgram, say: Say, meet: Meet, *, with_redis: bool
 ) -> Iterator[Cell]:
-    nodes = max(scenario.nodes for scenario, _ in plays)
     with running_services(say, with_redis=with_redis, nodes=nodes, program=program) as services:
         meet(services.network)
         for (scenario, contender), came in perform_plays(plays, services):
@@ -204,10 +170,6 @@ def _broken_off(scenario: Scenario, contender: Contender, error: Exception) -> C
         standing=Standing.NOT_OFFERED if cannot else Standing.FAILED,
         reasons=(str(error) if cannot else f"it was not played to its end: {type(error).__name__}: {error}",),
     )
-
-
-def _unplayed(plays: Sequence[Play]) -> list[Cell]:
-    return [_unplayed_scenario(scenario, contender) for scenario, contender in plays]
 
 
 def _unplayed_scenario(scenario: Scenario, contender: Contender) -> Cell:

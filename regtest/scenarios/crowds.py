@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+from hashlib import sha256
 from typing import Final
 
-from bitcoin.core import COutPoint, CTransaction, CTxIn, CTxOut
-from bitcoin.core.script import CScript
-
-from regtest.malleate import OwnCoin, ids_of
-from regtest.malleate.signing import sign_input
-from regtest.malleate.transaction import with_unlockings
+from regtest.funding import Funding, build_payment, compact_size
+from regtest.malleate import ids_of
 from regtest.network import Network
 from regtest.rpc import RpcError, sats_of
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, RESEND_ON_ERROR, Scenario
-from regtest.scenarios.owner import strangers_coins
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
 
@@ -24,8 +20,12 @@ _ROOM: Final = "-maxmempool=5"
 _CROWD_MAX: Final = 60
 _OUTPUTS: Final = 2_900
 """Of one transaction of the crowd, which is then almost as large as nodes relay."""
-_VSIZE: Final = 2_900 * 31 + 200
+_VSIZE: Final = 2_900 * 31 + 100
 _OUTPUT_SATS: Final = 330
+_ANYBODYS: Final = "0020" + sha256(b"\x51").hexdigest()
+"""P2WSH of OP_TRUE: of the crowd nobody has to sign."""
+_WITNESS: Final = "010151"
+_P2WPKH: Final = "160014" + "00" * 20
 _RATE_TIMES: Final = 3
 """How much more than the payment the crowd pays for each byte."""
 
@@ -59,23 +59,26 @@ def mempool_is_full(stage: Stage) -> None:
 
 
 def _crowd_out(network: Network, raw: bytes) -> None:
-    """Strangers pay each other more than this until it is in the mempool no longer, or nobody is left."""
+    """Strangers pay more than this until it is in the mempool no longer, or nobody is left."""
     txid, rpc = ids_of(raw).txid, network.rpc
     entry = rpc.getmempoolentry(txid)
     fee_sats = math.ceil(_RATE_TIMES * sats_of(entry["fees"]["base"]) / int(entry["vsize"]) * _VSIZE)
-    for coin in strangers_coins(network, _CROWD_MAX, fee_sats + _OUTPUTS * _OUTPUT_SATS):
+    coin_sats = fee_sats + _OUTPUTS * _OUTPUT_SATS
+    funding, coins = build_payment(network.miner, [(_ANYBODYS, coin_sats)] * _CROWD_MAX)
+    network.mine_exactly([funding])
+    outputs = compact_size(_OUTPUTS) + (_OUTPUT_SATS.to_bytes(8, "little").hex() + _P2WPKH) * _OUTPUTS
+    for coin in coins:
         # What makes room for the last of them may be more than the payment: then he finds none himself.
         with contextlib.suppress(RpcError):
-            rpc.sendrawtransaction(_large_transaction(coin).hex(), 0)
+            rpc.sendrawtransaction(_spend(coin, outputs), 0)
         if txid not in rpc.getrawmempool():
             return
 
 
-def _large_transaction(coin: OwnCoin) -> bytes:
-    """From one coin to thousands."""
-    outputs = [CTxOut(_OUTPUT_SATS, CScript(coin.prevout.script))] * _OUTPUTS
-    bare = CTransaction([CTxIn(COutPoint(bytes.fromhex(coin.txid)[::-1], coin.vout))], outputs, 0, 2)
-    return with_unlockings(bare, [sign_input(bare, 0, [coin.prevout], [coin.secret])])
+def _spend(coin: Funding, outputs: str) -> str:
+    """In hex, and put together by hand: there is nothing to sign, and it has thousands of outputs."""
+    outpoint = bytes.fromhex(coin.txid)[::-1].hex() + coin.vout.to_bytes(4, "little").hex()
+    return f"02000000000101{outpoint}00ffffffff{outputs}{_WITNESS}00000000"
 
 
 MEMPOOL_FULL: Final = Scenario(

@@ -10,7 +10,6 @@ from bitcoin.core import COutPoint, CTransaction, CTxIn, CTxOut, Hash160
 from bitcoin.core.script import CScript
 from coincurve import PrivateKey
 
-from regtest.funding import build_payment
 from regtest.malleate import MALLEATORS, OwnCoin, Prevout, fetch_prevouts
 from regtest.malleate.signing import ALL, ecdsa_message, key_script, sign_as_core, sign_input
 from regtest.malleate.transaction import Unlocking, parse_transaction, unlockings_of, with_unlockings
@@ -60,19 +59,10 @@ def _openly(tx: CTransaction, index: int, prevout: Prevout, keys: Sequence[bytes
 
 def strangers_coin(network: Network, sats: int = _STRANGERS_SATS) -> OwnCoin:
     """A confirmed coin of somebody who has nothing to do with it all."""
-    return strangers_coins(network, 1, sats)[0]
-
-
-def strangers_coins(network: Network, count: int, sats: int) -> list[OwnCoin]:
-    """So many of them, each of somebody else, confirmed by a block that leaves alone what waits in the mempool."""
-    keys = [secrets.token_bytes(32) for _ in range(count)]
-    scripts = [_script_of(PrivateKey(secret).public_key.format()) for secret in keys]
-    funding_raw, fundings = build_payment(network.miner, [(script.hex(), sats) for script in scripts])
-    network.mine_exactly([funding_raw])
-    return [
-        OwnCoin(funding.txid, funding.vout, Prevout(script, sats), secret)
-        for funding, script, secret in zip(fundings, scripts, keys, strict=True)
-    ]
+    secret = secrets.token_bytes(32)
+    script = _script_of(PrivateKey(secret).public_key.format())
+    funding = network.fund(script.hex(), sats)
+    return OwnCoin(funding.txid, funding.vout, Prevout(script, sats), secret)
 
 
 def strangers_chain(coin: OwnCoin, length: int, script_hex: str, sats: int) -> list[bytes]:

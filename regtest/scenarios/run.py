@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
@@ -38,25 +38,26 @@ def perform_all(scenarios: Sequence[Scenario], services: Services) -> Iterator[t
         yield scenario, performance
 
 
-def perform_plays(plays: Sequence[Play], services: Services) -> Iterator[tuple[Play, Performance | Exception]]:
+def perform_plays(plays: Iterable[Play], services: Services) -> Iterator[tuple[Play, Performance | Exception]]:
     """One after another, all with keys, coins and books of their own. Of one that was not played to its end, the error.
 
-    What came of a story is told when its processor has ended, which it does while the next story is played.
+    What came of a story is told when its processor has ended, which it does while the next story is played. Others may
+    take from `plays` at the same time: it is asked for one when one is wanted.
     """
     with ThreadPoolExecutor(1, "bring-up") as up, ThreadPoolExecutor(1, "closing") as down:
-        coming: deque[Future[Cast]] = deque()
+        coming: deque[tuple[Play, Future[Cast]]] = deque()
         played: deque[tuple[Play, Performance | Exception, Future[None]]] = deque()
-        numbers = iter(range(len(plays)))
+        numbered = enumerate(plays)
         nodes_at_home = threading.Lock()
         """Held by whoever needs the nodes there, or takes them away."""
 
-        def come_up(number: int) -> Cast:
+        def come_up(play: Play, number: int) -> Cast:
             with nodes_at_home:
-                return bring_up(*plays[number], services.network, services.redis_url_for(number))
+                return bring_up(*play, services.network, services.redis_url_for(number))
 
         def call_next() -> None:
-            for number in numbers:
-                coming.append(up.submit(come_up, number))
+            for number, play in numbered:
+                coming.append((play, up.submit(come_up, play, number)))
                 return
 
         def play_one(scenario: Scenario, future: Future[Cast]) -> tuple[Performance | Exception, Future[None]]:
@@ -73,13 +74,14 @@ def perform_plays(plays: Sequence[Play], services: Services) -> Iterator[tuple[P
         try:
             for _ in range(_AHEAD):
                 call_next()
-            for play in plays:
-                played.append((play, *play_one(play[0], coming.popleft())))
+            while coming:
+                play, future = coming.popleft()
+                played.append((play, *play_one(play[0], future)))
                 if len(played) > 1:
                     yield _ended(*played.popleft())
             yield from (_ended(*last) for last in played)
         finally:
-            for future in coming:
+            for _, future in coming:
                 # Those that never came up have nothing to close, and the error that ends the run is told already.
                 with contextlib.suppress(Exception):
                     future.result().close()

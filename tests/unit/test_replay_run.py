@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from regtest.contenders import CONTROLS, WITHDRAWALS
+from regtest.matrix import planned_cells
 from regtest.process import Child, ChildFailed
 from regtest.provision import NodeProgram, ProvisionError
 from regtest.record import Record
@@ -45,7 +47,7 @@ def test_a_run_of_the_matrix_alone_says_which_node_it_was(monkeypatch: pytest.Mo
     monkeypatch.setattr(run, "play_matrix", played)
     replay = play(run.Wish(WITHDRAWALS, select(classes=["T02b"]), PROGRAM))
     assert replay.node == NodeVersion(290000, "/Satoshi:29.0.0/")
-    assert replay.cells == (PASSED,)
+    assert PASSED in replay.cells
 
 
 def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,10 +74,15 @@ def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypat
     """The report says so of every cell, and the other networks go on."""
 
     def scenarios(
-        plays: Sequence[Play], _program: object, _say: object, meet: Callable[[Any], None], **_named: object
+        plays: Iterable[Play],
+        _nodes: int,
+        _program: object,
+        _say: object,
+        meet: Callable[[Any], None],
+        **_named: object,
     ) -> Iterator[Cell]:
         meet(SimpleNamespace(rpc=RPC))
-        [first, *rest] = run._unplayed(plays)
+        [first, *rest] = [run._unplayed_scenario(*each) for each in plays]
         yield replace(first, standing=Standing.PASSED)
         if not first.is_control:
             raise ChildFailed("node0", "ended by itself with status 1", "out of disk")
@@ -106,6 +113,53 @@ def test_where_no_network_came_up_there_is_nothing_to_report(monkeypatch: pytest
     monkeypatch.setattr(run, "_scenarios", broken)
     with pytest.raises(ProvisionError, match="no bitcoind"):
         play(run.Wish(WITHDRAWALS, select(scenarios=["mtgox"]), PROGRAM))
+
+
+def test_two_lanes_play_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one whose matrix is over takes scenarios from the end, then controls; the report is in the kit's order."""
+    lanes: set[int] = set()
+
+    def scenarios(
+        plays: Iterable[Play],
+        _nodes: int,
+        _program: object,
+        _say: object,
+        meet: Callable[[Any], None],
+        **_named: object,
+    ) -> Iterator[Cell]:
+        meet(SimpleNamespace(rpc=RPC))
+        for each in plays:
+            lanes.add(threading.get_ident())
+            time.sleep(0.01)
+            yield replace(run._unplayed_scenario(*each), standing=Standing.PASSED)
+
+    def matrix(*_args: object, **_named: object) -> Iterator[Cell]:
+        return iter([replace(PASSED, id=cell.id) for cell in planned_cells(["T02b"])])
+
+    monkeypatch.setattr(run, "_scenarios", scenarios)
+    monkeypatch.setattr(run, "play_matrix", matrix)
+    everything = list(KIT)
+    chosen = select(scenarios=everything, classes=["T02b"], controls=list(CONTROLS.values()))
+    replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM))
+    assert replay.failed == ()
+    keys = [(each.id, each.processor) for each in replay.cells]
+    assert len(set(keys)) == len(keys) == sum(1 + sum(map(KIT[n].takes_part, CONTROLS)) for n in KIT) + 12
+    ours = [each.id for each in replay.cells if not each.is_control]
+    assert ours == [f"scenario/{name}" for name in everything] + [cell.id for cell in planned_cells(["T02b"])]
+    assert len(lanes) == 3
+
+
+def test_what_nobody_has_played_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a kit that loses a cell on its way would be greener for it."""
+
+    def played(*_args: object, meet: Callable[[Any], None], **_named: object) -> Iterator[Cell]:
+        meet(SimpleNamespace(rpc=RPC))
+        yield replace(PASSED, id="T02b/mutant-wins/legacy/one")
+
+    monkeypatch.setattr(run, "play_matrix", played)
+    replay = play(run.Wish(WITHDRAWALS, select(classes=["T02b"], endings=["mutant-wins"]), PROGRAM))
+    [lost] = replay.failed
+    assert (lost.id, lost.reasons) == ("T02b/mutant-wins/legacy/many", ("nobody has played it",))
 
 
 class Cast:
