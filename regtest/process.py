@@ -11,17 +11,22 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from regtest.guardian import guard
 
 log = logging.getLogger("regtest.process")
 
 _running: weakref.WeakSet[Child] = weakref.WeakSet()
+_registering: Final = threading.Lock()
+"""Held by whoever adds to them, or goes through them: servers are started and ended on several threads."""
+_LOOK_S: Final = 0.02
 
 
 class ChildFailed(Exception):
@@ -33,7 +38,10 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One server process. It dies with this interpreter, even where that is killed outright (SIGKILL)."""
+    """One server process, which leads a process group. It dies with this interpreter.
+
+    On Linux even where that is killed outright (SIGKILL).
+    """
 
     def __init__(self, name: str, output_path: Path) -> None:
         self.name = name
@@ -46,6 +54,11 @@ class Child:
         self.require_alive()
         assert self._process is not None  # noqa: S101 - require_alive just said so; this is for the type checker
         return self._process.pid
+
+    @property
+    def pid_started(self) -> int:
+        """The pid that it was given, whether it runs or not; 0 if it was never started."""
+        return 0 if self._process is None else self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -74,8 +87,10 @@ class Child:
                 start_new_session=True,
                 env={**os.environ, **(environment or {})},
             )
-        _running.add(self)
-        guard(self._process.pid)
+        with _registering:
+            beside = [each.pid_started for each in _running if each.alive]
+            _running.add(self)
+        guard(self._process.pid, beside=beside)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the process ended within `timeout_s`."""
@@ -85,7 +100,7 @@ class Child:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
-        _running.discard(self)
+        _forget(self)
         return True
 
     def ask_to_end(self) -> None:
@@ -101,16 +116,46 @@ class Child:
                 self.kill9()
                 raise ChildFailed(self.name, f"did not end within {timeout_s:g} s of SIGTERM", self.output_tail())
 
+    def terminate_all(self, timeout_s: float = 30.0) -> None:
+        """The same, and whatever it has started in its process group is killed when it has ended itself."""
+        if self._process is not None and self.alive:
+            self._process.terminate()
+            if self._ends_unwaited_for(timeout_s):
+                self._kill_group()
+                self.wait(timeout_s)
+            elif self.alive:
+                self.kill9()
+                raise ChildFailed(self.name, f"did not end within {timeout_s:g} s of SIGTERM", self.output_tail())
+
+    def _ends_unwaited_for(self, timeout_s: float) -> bool:
+        """Whether it ends in time. Until it is waited for, the number of its group can be nobody else's."""
+        deadline = time.monotonic() + timeout_s
+        while self._process is not None and time.monotonic() < deadline:
+            try:
+                if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                    return True
+            except ChildProcessError:
+                return False
+            time.sleep(_LOOK_S)
+        return False
+
     def kill9(self) -> None:
-        """End the process the way a power cut does (SIGKILL)."""
+        """End the process the way a power cut does (SIGKILL), and whatever it has started in its process group."""
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            self._kill_group()
             self._process.wait()
-        _running.discard(self)
+        _forget(self)
 
     def send_kill(self) -> None:
         """SIGKILL, without waiting: whoever was interrupted may be waiting for it already."""
+        if self._process is not None and self._process.poll() is None:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
         if self._process is not None:
+            # It leads its group from its first instruction on, so there is one as long as it has not been waited for.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
 
     def output_tail(self, bytes_max: int = 2_000) -> str:
@@ -128,7 +173,7 @@ def _end_with_us() -> None:
 
 def _die(pid: int, number: int, _frame: FrameType | None) -> None:
     # A fork of ours has our handler, and none of our servers.
-    for child in list(_running) if os.getpid() == pid else []:
+    for child in _all_running() if os.getpid() == pid else []:
         child.send_kill()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -137,8 +182,20 @@ def _die(pid: int, number: int, _frame: FrameType | None) -> None:
 @atexit.register
 def end_children() -> None:
     """Kill every server of this interpreter's."""
-    for child in list(_running):
+    for child in _all_running():
         child.kill9()
+
+
+def _forget(child: Child) -> None:
+    with _registering:
+        _running.discard(child)
+
+
+def _all_running() -> list[Child]:
+    # A signal's handler may have interrupted whoever holds the lock, on this very thread.
+    if _registering.acquire(timeout=1.0):
+        _registering.release()
+    return list(_running)
 
 
 def private_directory(name: str) -> Path:

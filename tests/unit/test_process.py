@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from regtest.process import Child, ChildFailed
 from regtest.waiting import wait_for
 
 SCRIPT = """
@@ -45,21 +47,53 @@ def test_whatever_ends_us_ends_the_servers_too(how: signal.Signals, tmp_path: Pa
 
 @on_linux
 def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path) -> None:
-    """By the next server that is started; the servers before it are no worse off than without any."""
+    """By the next server that is started; the new one is told of those before it."""
     script = SCRIPT.replace(
-        "child.spawn",
-        "child.spawn(['true']); child.wait(30)\n"
+        "time.sleep",
         "from regtest import guardian\n"
         "[first] = guardian._guardians.values()\n"
         "first.kill(); first.wait()\n"
-        "child.spawn",
+        "second = Child('another', Path(sys.argv[1]) / 'other.txt')\n"
+        "second.spawn(['sleep', '600'])\n"
+        "print(second.pid, flush=True)\n"
+        "time.sleep",
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        pid = int(run.stdout.readline())
-        assert not is_gone(pid)
+        pids = [int(run.stdout.readline()) for _ in range(2)]
+        assert not any(map(is_gone, pids))
         run.kill()
-    wait_for(lambda: is_gone(pid), "the server to end")
+    wait_for(lambda: all(map(is_gone, pids)), "the servers to end")
+
+
+FAMILY = ["sh", "-c", "sleep 600 & echo $!; wait"]
+"""A server that starts another one and does not end it."""
+
+
+def started_family(child: Child) -> int:
+    child.spawn(FAMILY)
+    wait_for(lambda: child.output_path.read_text().strip() != "", "the server's own to start")
+    return int(child.output_path.read_text())
+
+
+@pytest.mark.parametrize("end", [Child.terminate_all, Child.kill9], ids=lambda end: end.__name__)
+def test_what_a_server_has_started_ends_with_it(end: Callable[[Child], None], tmp_path: Path) -> None:
+    """`npx` and `sh -c` start the program that was meant, and leave it behind."""
+    child = Child("a family", tmp_path / "output.txt")
+    pid = started_family(child)
+    end(child)
+    assert not child.alive
+    wait_for(lambda: is_gone(pid), "the server's own to end")
+
+
+def test_one_that_does_not_end_when_it_is_asked_to_is_killed_and_named(tmp_path: Path) -> None:
+    """With everything that it has started."""
+    child = Child("a deaf one", tmp_path / "output.txt")
+    child.spawn(["sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait"])
+    wait_for(lambda: child.output_path.read_text().strip() != "", "the server's own to start")
+    with pytest.raises(ChildFailed, match=r"did not end within 0\.2 s"):
+        child.terminate_all(0.2)
+    wait_for(lambda: is_gone(int(child.output_path.read_text())), "the server's own to end")
 
 
 @on_linux
