@@ -7,8 +7,12 @@ in no mempool of ours, is abandoned and paid again by itself.
 It is careful otherwise. It writes down that it is about to send, labels every payment with the request's id, and looks
 for the label before it sends and after every doubt, so neither a lost reply nor a crash nor a restored book makes it
 pay twice. It never pays again what is in the mempool, however long that takes. Its one habit: it holds a transaction of
-its own for dead because the wallet shows it as conflicted or the node has dropped it, and lets the wallet pay again
-from whatever coins it likes.
+its own for dead because the wallet shows it as conflicted or the node has dropped it, and lets the wallet pay again.
+
+The wallet draws its coins by lot, and which it draws would decide whether a second payment can stand beside the first.
+So it has a habit that honest operators have as well: before it pays it locks the wallet's coins that are shallower than
+six blocks, and those of what it made for this payment before, since with them it did not work. Only if the wallet has
+too little left does it unlock them again and let the wallet draw. Afterwards nothing is locked.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ from regtest.scenarios.model import CORE_WALLET
 
 PATIENCE_BLOCKS: Final = 6
 """After so many blocks without a confirmation it asks the wallet to abandon a payment."""
+DEEP_BLOCKS: Final = 6
+"""A coin that is shallower is spent only if there is no other."""
+_TOO_LITTLE: Final = frozenset({-4, -6})
+"""RPC_WALLET_ERROR and RPC_WALLET_INSUFFICIENT_FUNDS: nothing was signed."""
 _LISTED_MAX: Final = 100_000
 _TO_SEND: Final = frozenset({State.PENDING, State.FAILED})
 _UNDER_WAY: Final = frozenset({State.SENT, State.CONFIRMED})
@@ -43,7 +51,8 @@ class CoreWalletClerk(Clerk):
     _labels: frozenset[str] = frozenset()
 
     def wake(self) -> None:
-        """What was being sent when the worker died may have been sent."""
+        """What was being sent when the worker died may have been sent, and what it locked is locked still."""
+        self.wallet.lockunspent(True)  # noqa: FBT003 - the RPC's own argument: unlock, and all of them
         for payment in self.book.payments():
             self.book.move(payment.request_id, {State.SENDING}, State.UNSURE, "the worker died while it sent")
 
@@ -94,7 +103,7 @@ class CoreWalletClerk(Clerk):
         try:
             is_new = bool(self.book.attempts(payment.request_id)) or payment.request_id not in self._labels
             if is_new:
-                self.wallet.sendtoaddress(payment.address, btc_of(payment.sats), payment.request_id)
+                self._send(payment)
         except RpcError as refusal:
             # The wallet says so before it signs anything.
             reason = f"the wallet cannot send it now: {refusal.message}"
@@ -104,6 +113,34 @@ class CoreWalletClerk(Clerk):
         else:
             self.book.move(payment.request_id, {State.SENDING}, State.UNSURE, "the wallet has sent it")
             self._find_out(payment)
+
+    def _send(self, payment: Payment) -> None:
+        """Let the wallet pay from deep coins that were not tried yet, and only if these are too few from any."""
+        spared = self._spared(payment)
+        try:
+            if spared:
+                self.wallet.lockunspent(False, spared)  # noqa: FBT003 - the RPC's own argument: lock
+            self._order(payment)
+        except RpcError as refusal:
+            if not spared or refusal.code not in _TOO_LITTLE:
+                raise
+            log.info("For %s the wallet needs coins that it would rather spare.", payment.request_id)
+            self.wallet.lockunspent(True)  # noqa: FBT003 - as above
+            self._order(payment)
+        finally:
+            self.wallet.lockunspent(True)  # noqa: FBT003 - as above
+
+    def _order(self, payment: Payment) -> None:
+        self.wallet.sendtoaddress(payment.address, btc_of(payment.sats), payment.request_id)
+
+    def _spared(self, payment: Payment) -> list[dict[str, object]]:
+        """The coins that it locks while it pays."""
+        tried = {outpoint for attempt in self.book.attempts(payment.request_id) for outpoint in attempt.outpoints}
+        return [
+            {"txid": coin["txid"], "vout": coin["vout"]}
+            for coin in self.wallet.listunspent(0)
+            if coin["confirmations"] < DEEP_BLOCKS or f"{coin['txid']}:{coin['vout']}" in tried
+        ]
 
     def _find_out(self, payment: Payment) -> None:
         """Look for the label before anything is sent again."""

@@ -182,8 +182,6 @@ def cell_of(scenario: Scenario, performance: Performance, *, is_control: bool) -
 def _must(scenario: Scenario, control: str) -> str:
     if control in scenario.losers:
         return MUST_LOSE
-    if control in scenario.by_chance:
-        return "do as its coins fall"
     return "pay once" if scenario.is_peaceful else "not pay twice"
 
 

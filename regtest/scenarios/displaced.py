@@ -76,6 +76,7 @@ def cancelled_and_paid(stage: Stage) -> None:
     stage.work()
     stage.network.reorg(1, transactions=[[raw.hex()]])
     stage.tell_txid("a reorg", "undoes the move, and mines what was signed first:", raw)
+    stage.others_send_again()
     stage.work()
     stage.ask()
     stage.mine_what_waits()
@@ -204,8 +205,7 @@ CANCELLED_AND_PAID: Final = Scenario(
     covers=("CE6", "P17"),
     moral="Mt.Gox's sixth step, without the attacker. What was signed once can be taken back by nobody.",
     play=cancelled_and_paid,
-    losers=(NAIVE_TXID, BATCH_VERDICT),
-    by_chance=(CORE_WALLET,),
+    losers=(NAIVE_TXID, CORE_WALLET, BATCH_VERDICT),
 )
 
 EQUAL_OUTPUTS: Final = Scenario(

@@ -51,8 +51,6 @@ class Scenario:
     play: Callable[[Stage], None]
     losers: tuple[str, ...] = ()
     """The controls that must pay somebody twice here, by name; any other must not, or the story says too little."""
-    by_chance: tuple[str, ...] = ()
-    """Controls whose wallet chooses its coins by lot, and pays twice with some of them and not with others."""
     nobody_loses: str = ""
     """Of a story with an attack or a failure in which no control loses: why not, in a sentence."""
     sits_out: tuple[str, ...] = ()
@@ -86,8 +84,6 @@ class Scenario:
         """What may become of a control that takes part: the twice-paid customer that is declared, or anything else."""
         if control in self.losers:
             return frozenset({Outcome.PAID_TWICE})
-        if control in self.by_chance:
-            return frozenset(Outcome)
         if self.is_peaceful:
             return frozenset({Outcome.PAID_ONCE})
         return frozenset(Outcome) - {Outcome.PAID_TWICE}

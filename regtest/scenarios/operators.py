@@ -26,6 +26,7 @@ def operator_pays(stage: Stage) -> None:
     stage.work()
     stage.network.reorg(_AT_ONCE, transactions=[[raw.hex()]])
     stage.tell_txid("a reorg", "undoes what he did, and mines what was signed first:", raw)
+    stage.others_send_again()
     stage.work()
     stage.ask()
     stage.mine_what_waits()
@@ -76,8 +77,7 @@ OPERATOR_PAYS: Final = Scenario(
     covers=("P15",),
     moral="Whoever signed it: a spend of the coin that pays the customer is his payment.",
     play=operator_pays,
-    losers=(NAIVE_TXID,),
-    by_chance=(CORE_WALLET,),
+    losers=(NAIVE_TXID, CORE_WALLET),
 )
 
 OPERATOR_MOVES: Final = Scenario(
@@ -86,8 +86,7 @@ OPERATOR_MOVES: Final = Scenario(
     covers=("P15", "I1"),
     moral="What is paid anew rests on the sweep. Without the sweep it cannot be mined, and with it the first cannot.",
     play=operator_moves,
-    losers=(NAIVE_TXID, BATCH_VERDICT),
-    by_chance=(CORE_WALLET,),
+    losers=(NAIVE_TXID, CORE_WALLET, BATCH_VERDICT),
 )
 
 NOT_SHOWN: Final = Scenario(

@@ -13,9 +13,8 @@ _HEAD: Final = """# Scenarios
 Made from the code by `withdrawals-regtest list --markdown`; do not edit. A scenario is one story, played to any
 processor on a real node. A sound processor pays every customer exactly once in all of them, unless another end is
 named. *Must lose* are the controls that have to pay somebody twice in it: that is what proves that the attack works.
-No other control may, and where nobody attacks all of them must pay once. *As its coins fall* is a control whose
-wallet chooses coins by lot, of which some would make it pay twice. The ids are those of
-[malleability.md](malleability.md).
+No other control may, and where nobody attacks all of them must pay once. The ids are those
+of [malleability.md](malleability.md).
 
 | scenario | what happens | covers | must lose |
 |---|---|---|---|
@@ -50,7 +49,5 @@ def _section(scenario: Scenario) -> str:
         facts.append("a proxy between processor and node")
     if scenario.outcome is not Outcome.PAID_ONCE:
         facts.append(f"ends as: {scenario.outcome}")
-    if scenario.by_chance:
-        facts.append(f"as its coins fall: {', '.join(scenario.by_chance)}")
     why = f"\nNo control loses: {scenario.nobody_loses}\n" if scenario.nobody_loses else ""
     return f"\n## {scenario.name}\n\n{story}\n\n{scenario.moral} ({'; '.join(facts)})\n{why}"

@@ -280,6 +280,13 @@ class Stage:
             with contextlib.suppress(RpcError):  # mined again already, or it lost its coin: then nobody needs it
                 rpc.sendrawtransaction(raw)
 
+    def others_send_again(self) -> None:
+        """Whoever has seen what was signed for the customers sends it again, all of it.
+
+        A lower tip drops from a mempool whatever has a later lock time, as wallets set it by lot, and it is as valid.
+        """
+        self.weather.send_again(*(raw for customer in self.customers for raw in self.ever_signed_for(customer)))
+
     def mine_what_waits(self) -> None:
         """A block with everything in the mempool, and a round of work."""
         self.network.mine()

@@ -15,6 +15,7 @@ from regtest.pytest_run import Run
 from regtest.record import Record
 from regtest.replay import run
 from regtest.replay.cells import Cell, Replay, Standing, cell_of
+from regtest.replay.words import headline, verdict_sentences
 from regtest.report.document import NodeVersion
 from regtest.report.results import Result, outcome_of
 from regtest.scenarios.kit import KIT
@@ -37,6 +38,18 @@ def test_what_is_not_offered_proves_nothing() -> None:
     cell = judged("mine", Outcome.UNPAID)
     assert (cell.standing, cell.reasons, cell.result) == (Standing.NOT_OFFERED, (WORDS,), None)
     assert judged(GATE_ONLY, Outcome.UNPAID, is_control=True).standing is Standing.NOT_OFFERED
+
+
+def test_whatever_else_is_wrong_is_not_excused_by_what_is_not_offered() -> None:
+    """Of the processor under test; what a sound one would have done is not asked of a control."""
+    result = Result(MTGOX.name, MTGOX.title, MTGOX.covers, "mine", 1, (), Outcome.UNPAID, (), "nothing")
+    wrong = Performance(result, Record(), (), 0.0, not_offered="kill", shortcomings=("not so: retry pays nobody",))
+    assert cell_of(MTGOX, wrong, is_control=False).standing is Standing.FAILED
+    assert cell_of(MTGOX, replace(wrong, shortcomings=(), troubles=("it does not end",)), is_control=False).reasons[
+        :1
+    ] == ("it does not end",)
+    control = replace(wrong, result=replace(result, processor=GATE_ONLY))
+    assert cell_of(MTGOX, control, is_control=True).standing is Standing.NOT_OFFERED
 
 
 def test_who_has_paid_twice_is_not_excused_by_what_he_does_not_offer() -> None:
@@ -139,14 +152,19 @@ def test_what_cannot_be_malleated_is_not_offered(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_where_coins_fall_by_lot_a_control_may_end_either_way() -> None:
-    """It proves nothing of the story, whichever it was; the control has to say nothing for itself."""
-    scenario = next(s for s in KIT.values() if s.by_chance)
-    [who] = scenario.by_chance
-    for outcome in (Outcome.PAID_ONCE, Outcome.PAID_TWICE):
-        result = Result(scenario.name, scenario.title, (), who, 0, (), outcome, (), "nothing")
-        cell = cell_of(scenario, Performance(result, Record(), (), 0.0), is_control=True)
-        assert (cell.standing, cell.must) == (Standing.PASSED, "do as its coins fall")
+def test_a_run_in_which_nothing_was_played_is_not_green() -> None:
+    """However many cells were never to be played, and whatever the controls did."""
+    cells = (
+        Cell("scenario/a", "mine", is_control=False, title="a", standing=Standing.NOT_OFFERED),
+        Cell("T06c/not-ours", "mine", is_control=False, title="b", standing=Standing.NOT_OURS, class_id="T06c"),
+        Cell("T20/x", "mine", is_control=False, title="c", standing=Standing.IMPOSSIBLE, class_id="T20"),
+        Cell("scenario/a", "naive-txid", is_control=True, title="a", standing=Standing.PASSED),
+    )
+    replay = Replay(NodeVersion(290000, "/Satoshi:29.0.0/"), cells, 1.0, "mine")
+    assert replay.offers_nothing
+    assert not replay.is_green
+    assert headline(replay) == "Nothing was played"
+    assert "1 cell needs what it does not offer: nothing is proved there." in verdict_sentences(replay)
 
 
 def test_the_counts_say_how_many_controls_failed() -> None:
