@@ -101,6 +101,8 @@ class Replay:
     seconds: float
     processor: str
     """The processor under test."""
+    broken: tuple[str, ...] = ()
+    """What broke of the networks, each in words. What was not played for it has failed; the rest may be whole."""
 
     @property
     def failed(self) -> tuple[Cell, ...]:
@@ -114,8 +116,15 @@ class Replay:
 
     @property
     def offers_nothing(self) -> bool:
-        """Whether every cell needs what the processor under test does not offer: that is no run to be green."""
-        return all(cell.standing is Standing.NOT_OFFERED for cell in self.cells if not cell.is_control)
+        """Whether nothing was played for want of what the processor under test does not offer: no run to be green."""
+        under_test = [cell for cell in self.cells if not cell.is_control]
+        return bool(self.not_offered) and not any(cell.was_played for cell in under_test)
+
+    @property
+    def is_green(self) -> bool:
+        """Whether something was played, and nothing is otherwise than it must be."""
+        played = any(cell.was_played for cell in self.cells if not cell.is_control)
+        return played and not self.failed and not self.broken
 
     @property
     def summary(self) -> dict[str, int | float | str]:
@@ -156,8 +165,10 @@ def cell_of(scenario: Scenario, performance: Performance, *, is_control: bool) -
     standing = Standing.FAILED if reasons else Standing.PASSED
     if performance.not_offered is not None:
         lacks = f"the processor does not offer {performance.not_offered}"
-        # Whoever has paid twice by then has, and a control that must lose has nothing to excuse itself by.
-        if result.outcome is Outcome.PAID_TWICE or (is_control and result.processor in scenario.losers):
+        # Whoever has paid twice by then has, or has done anything else that is wrong; and a control that must lose has
+        # nothing to excuse itself by.
+        is_wrong = bool(performance.troubles) or (bool(performance.shortcomings) and not is_control)
+        if is_wrong or result.outcome is Outcome.PAID_TWICE or (is_control and result.processor in scenario.losers):
             reasons += [lacks] if reasons else []
         else:
             standing, reasons = Standing.NOT_OFFERED, [lacks]
@@ -173,10 +184,15 @@ def cell_of(scenario: Scenario, performance: Performance, *, is_control: bool) -
         seconds=performance.seconds,
         coins=scenario.coins,
         customers=len(performance.record.customers),
-        must=_must(scenario, result.processor) if is_control else _words_of([scenario.outcome]),
+        must=must_of(scenario, result.processor, is_control=is_control),
         covers=scenario.covers,
         moral=scenario.moral,
     )
+
+
+def must_of(scenario: Scenario, who: str, *, is_control: bool) -> str:
+    """What must come of a scenario for whom, in words."""
+    return _must(scenario, who) if is_control else _words_of([scenario.outcome])
 
 
 def _must(scenario: Scenario, control: str) -> str:

@@ -116,7 +116,7 @@ def replay_command(  # noqa: PLR0913 - one for each option
 
 
 def _exit_code(played: Replay, *, complete: bool) -> int:
-    if played.failed:
+    if played.failed or played.broken:
         return EXIT_FAILED
     if played.offers_nothing:
         return EXIT_NOTHING_PLAYED

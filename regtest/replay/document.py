@@ -13,6 +13,7 @@ def document_text(replay: Replay) -> str:
     document = {
         "node": {"version": replay.node.version, "subversion": replay.node.subversion},
         "summary": replay.summary,
+        **({"broken": list(replay.broken)} if replay.broken else {}),
         "results": rows_of(replay.cells),
     }
     # Half of a surrogate pair, which an answer may hold, is no UTF-8; escaped it is JSON.

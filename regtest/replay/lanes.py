@@ -30,8 +30,8 @@ class Lane:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.node: NodeVersion | None = None
-        self.error: BaseException | None = None
-        """What it broke by."""
+        self.errors: list[BaseException] = []
+        """What its parts broke by."""
         self.said: queue.SimpleQueue[Cell | _Ended] = queue.SimpleQueue()
         self._parts, self._stopped = parts, threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay-lane", daemon=True)
@@ -44,21 +44,26 @@ class Lane:
         """Ask it to end after the cell that it is at."""
         self._stopped.set()
 
-    def end(self) -> None:
-        """The same, and wait until its servers are down."""
+    def end(self, patience_s: float | None = None) -> None:
+        """The same, and wait until its servers are down; at most so long if somebody is in a hurry."""
         self.stop()
-        self._thread.join()
+        self._thread.join(patience_s)
 
     def _run(self) -> None:
         try:
             for part in self._parts:
                 if not self._stopped.is_set():
-                    self._take(part(self._meet))
-        except BaseException as error:
-            log.exception("a network breaks")
-            self.error = error
+                    self._try(part)
         finally:
             self.said.put(_Ended())
+
+    def _try(self, part: Part) -> None:
+        """Each part has a network of its own, and breaks alone."""
+        try:
+            self._take(part(self._meet))
+        except BaseException as error:
+            log.exception("a network breaks")
+            self.errors.append(error)
 
     def _meet(self, network: Network) -> None:
         self.node = NodeVersion.of(network.rpc)

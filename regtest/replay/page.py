@@ -60,7 +60,7 @@ def page_text(replay: Replay) -> str:
 def _head(replay: Replay, anchors: Anchors) -> Iterator[str]:
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield f'<p class="eyebrow">the attack kit against {text(replay.processor)}</p>'
-    yield f'<h1 class="{"bad" if replay.failed else "good"}">{text(headline(replay))}</h1>'
+    yield f'<h1 class="{"good" if replay.is_green else "bad"}">{text(headline(replay))}</h1>'
     yield from (f'<p class="lead">{text(sentence)}</p>' for sentence in verdict_sentences(replay))
     if replay.failed:
         yield f'<ul class="failures">{"".join(failures(replay, anchors))}</ul>'

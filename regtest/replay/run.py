@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Final
 
 from regtest.contenders import WITHDRAWALS
 from regtest.matrix import planned_cells, play_matrix, unplayed_cell
+from regtest.network import Network
+from regtest.oracle import payments_by_script
 from regtest.party import NotOffered
 from regtest.process import end_children
 from regtest.processor import CannotPlay, Contender
-from regtest.provision import NodeProgram, provide_bitcoind
-from regtest.replay.cells import Cell, Replay, Standing, cell_of
+from regtest.provision import ExternalRedis, NodeProgram, provide_bitcoind, provide_redis
+from regtest.replay.cells import Cell, Replay, Standing, cell_of, must_of
 from regtest.replay.lanes import Lane, Meet, Part, Plays, merged
 from regtest.replay.selection import Selection
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import Outcome, Scenario
 from regtest.scenarios.run import Play, perform_plays
 from regtest.services import Say, running_services
 
 log = logging.getLogger("regtest.story")
+
+_HURRY_S: Final = 20.0
+"""How long whoever interrupts a run waits for a processor that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +64,39 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
     owed = {(cell.id, cell.processor): cell for cell in work.owed}
     order = {key: number for number, key in enumerate(owed)}
     cells: dict[tuple[str, str], Cell] = {}
-    with ExitStack() as stack:
-        lanes = [Lane(stories) for stories in _lanes(wish, work, program, say)]
+    lanes = [Lane(parts) for parts in _lanes(wish, work, program, say)]
+    patience_s: float | None = None
+    try:
         for lane in lanes:
-            stack.callback(lane.end)
             lane.start()
-        try:
-            for cell in merged(lanes):
-                cells[cell.id, cell.processor] = cell
-                show(cell)
-        except KeyboardInterrupt:
-            # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
-            for lane in lanes:
-                lane.stop()
-            end_children()
-            raise
-    errors = [lane.error for lane in lanes if lane.error is not None]
+        for cell in merged(lanes):
+            cells[cell.id, cell.processor] = cell
+            show(cell)
+    except KeyboardInterrupt:
+        # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
+        for lane in lanes:
+            lane.stop()
+        end_children()
+        patience_s = _HURRY_S
+        raise
+    finally:
+        for lane in lanes:
+            lane.end(patience_s)
+    errors = [error for lane in lanes for error in lane.errors]
     node = next((lane.node for lane in lanes if lane.node is not None), None)
     if node is None:
         raise errors[0]
-    why = "; ".join(f"the run broke off before its end: {type(error).__name__}: {error}" for error in errors)
+    broken = tuple(f"{type(error).__name__}: {error}" for error in errors)
+    why = f"the run broke off before its end: {'; '.join(broken)}" if broken else "nobody has played it"
     for key in [key for key in owed if key not in cells]:
-        cells[key] = replace(owed[key], standing=Standing.FAILED, reasons=(why or "nobody has played it",))
+        cells[key] = replace(owed[key], standing=Standing.FAILED, reasons=(why,))
         show(cells[key])
     # A scenario's row is the processor under test, then the controls.
     rows = {cell.id: number for number, cell in enumerate(work.owed) if not cell.is_control}
     found = sorted(
         cells.values(), key=lambda c: (rows.get(c.id, len(order)), order.get((c.id, c.processor), len(order)))
     )
-    return Replay(node, tuple(found), time.monotonic() - began, wish.contender.name)
+    return Replay(node, tuple(found), time.monotonic() - began, wish.contender.name, broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,7 @@ def _lanes(wish: Wish, work: _Work, program: NodeProgram, say: Say) -> Iterator[
     if wish.has_matrix_lane:
         yield ours
         # The matrix is over long before the scenarios: then this lane takes some of those, from the end.
-        helps = _if_any(work.stories, scenarios(work.stories.backwards(), with_redis=True))
+        helps = _if_any(work.stories, scenarios(work.stories.backwards(), with_redis=True), if_alone=True)
         yield [*others, helps, _if_any(work.controls, scenarios(work.controls.backwards(), with_redis=False))]
     else:
         yield [*ours, *others]
@@ -142,9 +152,17 @@ def _lanes(wish: Wish, work: _Work, program: NodeProgram, say: Say) -> Iterator[
         yield [scenarios(work.controls, with_redis=False)]
 
 
-def _if_any(plays: Plays, stories: Part) -> Part:
-    """Nothing is started where nothing is left."""
-    return lambda meet: stories(meet) if plays else iter(())
+def _if_any(plays: Plays, stories: Part, *, if_alone: bool = False) -> Part:
+    """Nothing is started where nothing is left.
+
+    In a Redis server of somebody else's there is one place for all: two processors would take each other's rings.
+    """
+
+    def part(meet: Meet) -> Iterator[Cell]:
+        if plays and not (if_alone and isinstance(provide_redis(), ExternalRedis)):
+            yield from stories(meet)
+
+    return part
 
 
 # ---------------------------------------------------------------------------------------------------------- the lanes
@@ -155,11 +173,30 @@ def _scenarios(
 ) -> Iterator[Cell]:
     with running_services(say, with_redis=with_redis, nodes=nodes, program=program) as services:
         meet(services.network)
+        ended: list[Cell] = []
         for (scenario, contender), came in perform_plays(plays, services):
             if isinstance(came, Exception):
                 yield _broken_off(scenario, contender, came)
             else:
-                yield cell_of(scenario, came, is_control=contender.is_control)
+                ended.append(cell_of(scenario, came, is_control=contender.is_control))
+                yield ended[-1]
+        yield from paid_since(services.network, [cell for cell in ended if not cell.is_control])
+
+
+def paid_since(network: Network, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The cells whose customers have got more since their story was over: by what waited, or woke up by itself."""
+    network.mine()
+    paid = payments_by_script(network.rpc)
+    for cell in cells:
+        owed: Counter[str] = Counter()
+        for _, script, sats in cell.record.customers:
+            owed[script] += sats
+        payments = tuple(payment for script in owed for payment in paid.get(script, ()))
+        twice = any(sum(p.sats for p in paid.get(script, ())) > sats for script, sats in owed.items())
+        if twice and (cell.result is None or cell.result.outcome is not Outcome.PAID_TWICE):
+            why = "a customer got more after the story was over, and its processor had ended"
+            result = cell.result and replace(cell.result, outcome=Outcome.PAID_TWICE, payments=payments)
+            yield replace(cell, standing=Standing.FAILED, reasons=(*cell.reasons, why), result=result)
 
 
 def _broken_off(scenario: Scenario, contender: Contender, error: Exception) -> Cell:
@@ -180,6 +217,7 @@ def _unplayed_scenario(scenario: Scenario, contender: Contender) -> Cell:
         title=scenario.title,
         standing=Standing.NOT_OFFERED,
         coins=scenario.coins,
+        must=must_of(scenario, contender.name, is_control=contender.is_control),
         covers=scenario.covers,
         moral=scenario.moral,
     )

@@ -157,7 +157,7 @@ def _verdict(replay: Replay, ink: Ink) -> Iterator[str]:
         yield from (f"    {more}" for more in lines[1:])
     if failed:
         yield ""
-    style = Style.BAD if failed else Style.GOOD
+    style = Style.GOOD if replay.is_green else Style.BAD
     yield ink.paint(headline(replay), style)
     for sentence in verdict_sentences(replay):
         yield from textwrap.wrap(sentence, ink.width)

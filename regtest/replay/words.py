@@ -95,7 +95,9 @@ def headline(replay: Replay) -> str:
     if replay.failed:
         stories = counted(len(replay.failed), "story of a control", "stories of controls")
         return f"Paid exactly once, but {stories} ended otherwise than declared"
-    if not any(cell.was_played for cell in replay.cells):
+    if replay.broken:
+        return "Every cell passed, and then the run broke off"
+    if not any(cell.was_played for cell in replay.cells if not cell.is_control):
         return "Nothing was played"
     return "Paid exactly once, whatever it was called"
 
@@ -104,7 +106,8 @@ def verdict_sentences(replay: Replay) -> tuple[str, ...]:
     """What the run comes to: the processor under test first, then the controls."""
     tested = [cell for cell in replay.cells if not cell.is_control]
     controls = [cell for cell in replay.cells if cell.is_control and cell.was_played]
-    return (*_of_the_tested(replay.processor, tested), *_of_the_controls(controls))
+    broken = tuple(f"A network broke: {words}" for words in replay.broken)
+    return (*_of_the_tested(replay.processor, tested), *_of_the_controls(controls), *broken)
 
 
 def _of_the_tested(who: str, cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -118,8 +121,10 @@ def _of_the_tested(who: str, cells: Sequence[Cell]) -> tuple[str, ...]:
         parts.append(f"{counted(len(matrix), 'cell')} of the matrix ({size})")
     if stories := sum(cell.class_id is None for cell in played):
         parts.append(counted(stories, "scenario"))
+    lacking = sum(cell.standing is Standing.NOT_OFFERED for cell in cells)
+    unproved = f"{counted(lacking, 'cell needs', 'cells need')} what it does not offer: nothing is proved there."
     if not played:
-        return (f"{who} played no cell.",)
+        return (f"{who} played no cell.", *([unproved] if lacking else []))
     said = [f"{who} was attacked in {' and '.join(parts) or counted(len(played), 'cell')}."]
     twice = sum(c.result is not None and c.result.outcome is Outcome.PAID_TWICE for c in played)
     if failed:
@@ -128,7 +133,7 @@ def _of_the_tested(who: str, cells: Sequence[Cell]) -> tuple[str, ...]:
         refused = sum(c.result is not None and c.result.outcome is Outcome.REFUSED for c in played)
         kept = f", save {refused} in which it kept back what must not be sent" if refused else ""
         said.append(f"It paid every customer exactly once in all of them{kept}.")
-    return (" ".join(said),)
+    return (" ".join(said), *([unproved] if lacking else []))
 
 
 def _of_the_controls(cells: Sequence[Cell]) -> tuple[str, ...]:

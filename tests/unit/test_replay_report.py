@@ -62,10 +62,11 @@ def test_every_ending_has_a_short_name_of_its_own() -> None:
 
 
 def test_the_verdict_of_a_good_run_says_who_was_paid_and_who_lost() -> None:
-    """In two sentences."""
+    """In a sentence each, and one for what nothing is proved of."""
     replay = usual_replay()
     assert headline(replay) == "Paid exactly once, whatever it was called"
-    ours, controls = verdict_sentences(replay)
+    ours, unproved, controls = verdict_sentences(replay)
+    assert unproved == "1 cell needs what it does not offer: nothing is proved there."
     assert ours == (
         "withdrawals was attacked in 26 cells of the matrix (2 classes of malleation in 7 endings) and 1 scenario."
         " It paid every customer exactly once in all of them."
@@ -77,7 +78,7 @@ def test_the_verdict_of_a_failed_run_never_says_that_all_went_well() -> None:
     """It counts our failures, and the controls that came through."""
     replay = failed_replay()
     assert headline(replay) == "2 cells failed"
-    ours, controls = verdict_sentences(replay)
+    ours, *_, controls = verdict_sentences(replay)
     assert "failed 1 of them, and paid twice in 1" in ours
     assert "In 1 more they had to, and did not" in controls
 
@@ -87,7 +88,7 @@ def test_a_control_that_loses_where_nobody_declared_it_is_not_our_failure() -> N
     lost = control_cell(must="not pay twice", standing=Standing.FAILED, reasons=("ended as paid_twice",))
     replay = replay_of(cell(), lost)
     assert headline(replay) == "Paid exactly once, but 1 story of a control ended otherwise than declared"
-    ours, controls = verdict_sentences(replay)
+    ours, *_, controls = verdict_sentences(replay)
     assert ours.endswith("It paid every customer exactly once in all of them.")
     assert controls.endswith("In 1 of them nobody had declared it.")
 
@@ -97,7 +98,10 @@ def test_where_nothing_was_played_nothing_is_praised() -> None:
     lacking = cell(standing=Standing.NOT_OFFERED, reasons=("the processor does not offer kill",), record=Record())
     replay = replay_of(lacking)
     assert headline(replay) == "Nothing was played"
-    assert verdict_sentences(replay) == ("withdrawals played no cell.",)
+    assert verdict_sentences(replay) == (
+        "withdrawals played no cell.",
+        "1 cell needs what it does not offer: nothing is proved there.",
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ report.json

@@ -14,7 +14,9 @@ import pytest
 
 from regtest.contenders import CONTROLS, WITHDRAWALS
 from regtest.matrix import planned_cells
+from regtest.oracle import ChainPayment
 from regtest.process import Child, ChildFailed
+from regtest.processor import Contender
 from regtest.provision import NodeProgram, ProvisionError
 from regtest.record import Record
 from regtest.replay import run
@@ -23,7 +25,7 @@ from regtest.replay.selection import select
 from regtest.report.document import NodeVersion
 from regtest.report.results import Result
 from regtest.scenarios.kit import KIT
-from regtest.scenarios.model import Scenario
+from regtest.scenarios.model import Outcome, Scenario
 from regtest.scenarios.perform import Performance
 from regtest.scenarios.run import Play, perform_plays
 from regtest.services import Services
@@ -204,3 +206,54 @@ def test_a_processor_that_does_not_end_has_not_passed_and_the_stories_go_on(monk
         "hundred": (),
     }
     assert list(told) == names
+
+
+def test_a_part_that_breaks_takes_no_other_part_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix has a network of its own; and a break after the last cell is told, and is no green run."""
+
+    def scenarios(
+        plays: Iterable[Play], _nodes: int, _program: object, _say: object, _meet: object, **_named: object
+    ) -> Iterator[Cell]:
+        for each in plays:
+            yield replace(run._unplayed_scenario(*each), standing=Standing.PASSED)
+        raise ChildFailed("node0", "ended by itself with status 1", "out of disk")
+
+    def played(*_args: object, meet: Callable[[Any], None], **_named: object) -> Iterator[Cell]:
+        meet(SimpleNamespace(rpc=RPC))
+        for cell in planned_cells(["T02b"]):
+            yield replace(PASSED, id=cell.id)
+
+    monkeypatch.setattr(run, "_scenarios", scenarios)
+    monkeypatch.setattr(run, "play_matrix", played)
+    mine = Contender("mine", lambda _site: pytest.fail("never built"))
+    replay = play(run.Wish(mine, select(scenarios=["mtgox"], classes=["T02b"]), PROGRAM))
+    assert {each.standing for each in replay.cells} == {Standing.PASSED, Standing.FAILED}
+    assert [each.id for each in replay.failed] == [cell.id for cell in planned_cells(["T02b"])], "of another processor"
+    assert "out of disk" in replay.broken[0]
+    assert not replay.is_green
+
+
+CUSTOMER = ("payout-001", "0014" + "11" * 20, 100)
+
+
+@pytest.mark.parametrize(("paid", "found"), [((100,), False), ((100, 100), True), ((), False), ((101,), True)])
+def test_what_is_paid_after_the_story_is_counted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    paid: tuple[int, ...],
+    found: bool,  # noqa: FBT001 - a table
+) -> None:
+    """By a processor that flushes its queue when it is closed, or by a timer of its own."""
+    payments = [ChainPayment("aa", n, sats, 130, "bb") for n, sats in enumerate(paid)]
+    monkeypatch.setattr(run, "payments_by_script", lambda _rpc: {CUSTOMER[1]: payments} if payments else {})
+    mined: list[bool] = []
+    network: Any = SimpleNamespace(mine=lambda: mined.append(True), rpc=None)
+    result = Result("mtgox", "", (), "mine", 100, (), Outcome.PAID_ONCE, (), "exact")
+    cell = replace(PASSED, id="scenario/mtgox", result=result, record=Record(customers=(CUSTOMER,)))
+    late = list(run.paid_since(network, [cell]))
+    assert mined, "what waits is mined first"
+    assert bool(late) is found
+    for each in late:
+        assert each.standing is Standing.FAILED
+        assert each.result is not None
+        assert each.result.outcome is Outcome.PAID_TWICE
+        assert "after the story was over" in each.reasons[-1]
