@@ -46,11 +46,12 @@ class Mining(StrEnum):
 class CannotMalleate(Exception):
     """This malleator finds nothing to change in this transaction; `.why` says what is missing.
 
-    `.lacks_key` is whether somebody who holds the right key could.
+    `.lacks_key` is whether somebody who holds the right key could. `.lacks_coin` is whether it spends no output of the
+    kind that the class is about, so that nothing is known of what could be done if it did.
     """
 
-    def __init__(self, class_id: str, why: str, *, lacks_key: bool = False) -> None:
-        self.class_id, self.why, self.lacks_key = class_id, why, lacks_key
+    def __init__(self, class_id: str, why: str, *, lacks_key: bool = False, lacks_coin: bool = False) -> None:
+        self.class_id, self.why, self.lacks_key, self.lacks_coin = class_id, why, lacks_key, lacks_coin
         super().__init__(f"{class_id}: {why}")
 
 
@@ -208,9 +209,9 @@ class Malleator:
         if len(prevouts) != len(tx.vin):
             raise CannotMalleate(self.id, f"{len(prevouts)} prevouts were given for {len(tx.vin)} inputs")
         if self.beside and all(prevout.kind is not self.beside for prevout in prevouts):
-            raise CannotMalleate(self.id, f"the transaction spends no {self.beside} output")
+            raise CannotMalleate(self.id, f"the transaction spends no {self.beside} output", lacks_coin=True)
         inputs = tuple(SignedInput(tx, n, tuple(prevouts), u) for n, u in enumerate(unlockings_of(tx)))
         targets = tuple(i for i in inputs if i.kind is self.kind)
         if not targets:
-            raise CannotMalleate(self.id, f"the transaction spends no {self.kind} output")
+            raise CannotMalleate(self.id, f"the transaction spends no {self.kind} output", lacks_coin=True)
         return Case(inputs, targets, keys, own)

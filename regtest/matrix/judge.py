@@ -137,14 +137,36 @@ def _worth_showing(blocks: Sequence[BlockSeen]) -> tuple[BlockSeen, ...]:
 
 
 def standing_of(play: Play, result: Result, troubles: Sequence[str]) -> tuple[Standing, list[str]]:
-    """What a cell proves, and why: passed is only what was attacked and paid once, without any trouble."""
+    """What a cell proves, and why: passed is only what was attacked and paid once, without any trouble.
+
+    What a cell lacks is no excuse for what is known of it by then.
+    """
+    if play.unplayed is not None:
+        standing, why = play.unplayed
+        against = [*play.reasons, *_unpaid_of(play, result)]
+        return (Standing.FAILED, [*against, *troubles, why]) if against else (standing, [why])
     reasons = [*play.reasons, *troubles]
-    if play.unplayed is not None and result.outcome is not Outcome.PAID_TWICE:
-        return play.unplayed[0], [play.unplayed[1]]
     if result.outcome is not Outcome.PAID_ONCE:
-        reasons.append(f"ended as {result.outcome}: {result.paid_sats} of {result.owed_sats} sats are on chain")
+        reasons.append(_words_of(result))
     if play.wanted.plan is Plan.TRY_IN_VAIN and play.refusal is not None and not reasons:
         return Standing.IMPOSSIBLE, [f"no block can hold the mutant: the node says {play.refusal!r}"]
     if not play.is_live and not reasons:
         reasons.append("nothing was attacked")
     return (Standing.FAILED if reasons else Standing.PASSED), reasons
+
+
+def _unpaid_of(play: Play, result: Result) -> list[str]:
+    """What speaks against a processor whom nobody could attack, or not to the end.
+
+    Twice is twice. And what it signed pays once by the time that everything is buried, or it is worth nothing; but for
+    what no node relays, for nobody may have mined that.
+    """
+    if result.outcome is Outcome.PAID_TWICE:
+        return [_words_of(result)]
+    was_signed = bool(play.originals or result.signed_txids)
+    is_owed = was_signed and play.wanted.malleator.original_policy is None and result.outcome is not Outcome.PAID_ONCE
+    return [f"{_words_of(result)}, although it had signed"] if is_owed else []
+
+
+def _words_of(result: Result) -> str:
+    return f"ended as {result.outcome}: {result.paid_sats} of {result.owed_sats} sats are on chain"

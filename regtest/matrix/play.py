@@ -54,6 +54,11 @@ class Play:
         if self.unplayed is None:
             self.unplayed = (standing, why)
 
+    def break_off(self, why: str) -> None:
+        """Its ending cannot be played or judged to the end. Of a cell given up before a signature that says nothing."""
+        if self.unplayed is None or self.originals:
+            self.reasons.append(why)
+
     def pays(self, raw: bytes) -> bool:
         """Whether the transaction has an output to one of the customers."""
         scripts = {bytes.fromhex(customer.script_hex) for customer in self.customers}

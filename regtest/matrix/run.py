@@ -13,11 +13,13 @@ from regtest.matrix.endings import PLAYS
 from regtest.matrix.field import FORGETFUL, Field
 from regtest.matrix.judge import Judge
 from regtest.matrix.plan import Plan, Wanted, planned_cells
+from regtest.matrix.play import Play
 from regtest.matrix.specimens import show_specimens
-from regtest.matrix.table import tables_of
+from regtest.matrix.table import Table, tables_of
 from regtest.network import Network
 from regtest.processor import Contender
 from regtest.provision import NodeProgram
+from regtest.record import Record
 from regtest.replay.cells import Cell, Ending, Standing
 from regtest.services import NODE_ARGS, Say
 
@@ -73,26 +75,71 @@ def _play_ending(network: Network, contender: Contender, ending: Ending, cells: 
     began = time.monotonic()
     tables = tables_of(network, contender, cells, overtaken=ending is Ending.MUTANT_FIRST)
     field = Field(network, tables)
-    failed = True
     try:
-        try:
-            field.open()
-            PLAYS[ending](field)
-        except Exception as error:
-            # Whatever it was: it fails this ending, and the others are played all the same.
-            log.exception("the ending %s breaks off", ending)
-            for play in field.plays:
-                play.reasons.append(f"the ending breaks off: {type(error).__name__}: {error}")
-        played = sum(len(table.plays) for table in tables)
-        seconds = (time.monotonic() - began) / max(1, played)
-        judged = list(Judge(field, is_control=contender.is_control).cells(seconds))
-        failed = any(cell.standing is Standing.FAILED for cell in judged)
-    finally:
-        with ExitStack() as stack:
-            for table in tables:
-                stack.callback(table.close, failed=failed)
-    yield from judged
+        _play(field, ending)
+        judged = _judged(field, contender, began)
+    except BaseException:
+        _close_all(tables, failed=True)
+        raise
+    troubles = _close_all(tables, failed=any(cell.standing is Standing.FAILED for cell in judged))
+    yield from (_ended(cell, troubles.get(cell.id)) for cell in judged)
     yield from (_cannot_be(cell, contender) for cell in cells if cell.plan is Plan.CANNOT_BE)
+
+
+def _play(field: Field, ending: Ending) -> None:
+    try:
+        field.open()
+        PLAYS[ending](field)
+    except Exception as error:
+        # Whatever it was: it fails this ending, and the others are played all the same.
+        log.exception("the ending %s breaks off", ending)
+        for play in field.plays:
+            play.break_off(f"the ending breaks off: {type(error).__name__}: {error}")
+
+
+def _judged(field: Field, contender: Contender, began: float) -> list[Cell]:
+    """What came of the cells. Where not even that can be told, they have failed."""
+    seconds = (time.monotonic() - began) / max(1, len(field.plays))
+    try:
+        return list(Judge(field, is_control=contender.is_control).cells(seconds))
+    except Exception as error:
+        log.exception("the ending cannot be judged")
+        for play in field.plays:
+            play.break_off(f"the ending cannot be judged: {type(error).__name__}: {error}")
+        return [replace(_unjudged(play, contender), seconds=seconds) for play in field.plays]
+
+
+def _unjudged(play: Play, contender: Contender) -> Cell:
+    cell = replace(unplayed_cell(play.wanted, contender), record=Record(tuple(play.moments)))
+    if play.unplayed is not None and not play.reasons:
+        standing, why = play.unplayed
+        return replace(cell, standing=standing, reasons=(why,))
+    return replace(cell, standing=Standing.FAILED, reasons=tuple(play.reasons))
+
+
+def _close_all(tables: Sequence[Table], *, failed: bool) -> dict[str, str]:
+    """End every processor, whatever becomes of the others; of each that does not end, what to say of its cells."""
+    troubles: dict[str, str] = {}
+
+    def close(table: Table) -> None:
+        try:
+            table.close(failed=failed)
+        except Exception as error:
+            log.exception("[%s] does not end", table.contender.name)
+            words = f"it does not end: {type(error).__name__}: {error}"
+            troubles.update((play.wanted.id, words) for play in table.plays)
+
+    with ExitStack() as stack:
+        for table in tables:
+            stack.callback(close, table)
+    return troubles
+
+
+def _ended(cell: Cell, trouble: str | None) -> Cell:
+    """A processor that does not end in order has not passed; of what was not played that says nothing."""
+    if trouble is None or cell.standing in {Standing.NOT_OFFERED, Standing.NOT_OURS}:
+        return cell
+    return replace(cell, standing=Standing.FAILED, reasons=(*cell.reasons, trouble))
 
 
 def _cannot_be(wanted: Wanted, contender: Contender) -> Cell:

@@ -12,6 +12,7 @@ from typing import Final
 
 from regtest.faults import Meanwhile
 from regtest.malleate import CannotMalleate, ids_of
+from regtest.malleate.transaction import parse_transaction
 from regtest.malleate.wallet_keys import KeyNotInWallet
 from regtest.matrix.calls import SENDING, transactions_in
 from regtest.matrix.customers import coins_for, plays_of
@@ -32,6 +33,7 @@ log = logging.getLogger("regtest.story")
 _TICKS_MAX: Final = 3
 _CELLS_MAX: Final = 14
 _BREAKS_OFF: Final = "the story breaks off"
+_CANNOT_BE_ASKED: Final = "it cannot be asked"
 _numbers = itertools.count(1)
 
 
@@ -140,6 +142,10 @@ class Table:
         if not complete:
             play.reasons.append("it signs nothing for a customer whom it could pay")
             return
+        play.tell(SIGNED, ", ".join(f"txid {ids_of(raw).txid}" for raw in originals), self.network.height)
+        if not play.mutants:
+            # Whatever becomes of the cell: this was signed.
+            play.originals = originals
         if play.wanted.size is Size.MANY and len(originals) > 1:
             play.give_up(Standing.NOT_OFFERED, "it pays every customer by a transaction of his own")
             return
@@ -147,9 +153,7 @@ class Table:
             play.give_up(Standing.NOT_OFFERED, "it pays the customers of several cells by one transaction")
             return
         self._seen |= set(originals)
-        play.tell(SIGNED, ", ".join(f"txid {ids_of(raw).txid}" for raw in originals), self.network.height)
         if not self.overtaken:
-            play.originals = originals
             self.make_mutants(play)
         elif not play.mutants:
             play.give_up(Standing.NOT_OFFERED, "what it sends cannot be seen on its way to the node")
@@ -162,7 +166,8 @@ class Table:
         except CannotMalleate as unfit:
             # Of a sound signer what its class asks of signers cannot be had. All else is the coins that it has spent.
             asks_more = play.wanted.malleator.signer is not None and play.wanted.signing is Signing.SOUND
-            play.give_up(Standing.NOT_OURS if asks_more else Standing.NOT_OFFERED, unfit.why)
+            of_signer = asks_more and not unfit.lacks_coin
+            play.give_up(Standing.NOT_OURS if of_signer else Standing.NOT_OFFERED, unfit.why)
         except NotOffered as lacking:
             play.give_up(Standing.NOT_OFFERED, f"the processor does not offer {lacking.what}")
         except KeyNotInWallet as missing:
@@ -237,21 +242,31 @@ class Table:
         """All that was signed for a cell; what is known of it, if the processor cannot be asked any more."""
         found: list[bytes] = []
         if self.is_up:
-            self._attempt(
-                "it cannot be asked", lambda: found.extend(r for c in play.customers for r in self.signed_for(play, c))
-            )
+            self._attempt(_CANNOT_BE_ASKED, lambda: found.extend(self._shown_for(play)))
         return list(dict.fromkeys([*play.originals, *found]))
 
+    def _shown_for(self, play: Play) -> list[bytes]:
+        """Transactions, and nothing else: one that shows something else fails its own cells, and nobody else's."""
+        shown = [raw for customer in play.customers for raw in self.signed_for(play, customer)]
+        for raw in shown:
+            parse_transaction(raw)
+        return shown
+
     def has_refused(self, play: Play) -> bool:
-        """Whether it keeps back all that it signed for a cell."""
-        return self.is_up and all(self._up.has_refused(customer.request_id) for customer in play.customers)
+        """Whether it keeps back all that it signed for a cell. Whoever cannot say so does not."""
+        said: list[bool] = []
+        if self.is_up:
+            self._attempt(
+                _CANNOT_BE_ASKED, lambda: said.extend(self._up.has_refused(c.request_id) for c in play.customers)
+            )
+        return len(said) == len(play.customers) and all(said)
 
     def troubles(self, plays: Sequence[Play], *, paid: bool) -> list[str]:
         """What is wrong with its books, of these cells or of all."""
         found: list[str] = []
         ids = [customer.request_id for play in plays for customer in play.customers]
         if self.is_up:
-            self._attempt("it cannot be asked", lambda: found.extend(self._up.troubles(ids, paid=paid)))
+            self._attempt(_CANNOT_BE_ASKED, lambda: found.extend(self._up.troubles(ids, paid=paid)))
         return found
 
     def close(self, *, failed: bool) -> None:
