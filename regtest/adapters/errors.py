@@ -4,7 +4,7 @@ AdapterError
 |-- AdapterUnreachable     no answer: it ended, never said where it listens, does not listen, or takes too long
 |-- WrongVersion           it speaks another version of the protocol
 |-- WrongAnswer            it answered, and not what the protocol says: names the field
-`-- ProcessorFailed        it answered that the processor under test failed
+`-- ProcessorFailed        it answered that the processor under test failed, or lacks what every processor must have
 """
 
 from __future__ import annotations

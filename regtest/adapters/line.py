@@ -30,18 +30,22 @@ class Patience:
     start_s: float = 60.0
     """From its start until it says where it listens."""
     answer_s: float = 120.0
-    """For one answer: a round of work may do much."""
+    """For one answer: a round of work may do much. It is waited for once: who took longer is not asked again."""
     end_s: float = 30.0
     """From SIGTERM to its end."""
 
 
 class Line:
-    """One adapter, asked one thing at a time. Raises `AdapterError`, from every method."""
+    """One adapter, asked one thing at a time. Raises `AdapterError`, from every method.
+
+    After an answer that did not come in time the line is dead: whatever is asked then fails at once, in the same words.
+    """
 
     def __init__(self, name: str, site: str, patience: Patience) -> None:
         self.name, self.site, self.patience = name, site, patience
         self.address = name
         self._child: Child | None = None
+        self._dead: str | None = None
 
     def start(self, command: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
         """Start the adapter, and learn its address from what it prints to `output`."""
@@ -90,15 +94,22 @@ class Line:
             raise WrongAnswer(self.name, message, error.name, error.value, error.accepted, self.output) from error
 
     def end(self) -> None:
-        """End the process by its pid, if we started one."""
+        """End the process by its pid, if we started one, and what it has started itself and left behind."""
         if self._child is None:
             return
+        if self._dead is not None:
+            # It has been waited for long enough, and would not hear of this either.
+            self._child.kill9()
+            return
         try:
-            self._child.terminate(self.patience.end_s)
+            # A command like `npx adapter` is not the adapter: that is a child of its.
+            self._child.terminate_all(self.patience.end_s)
         except ChildFailed as error:
             raise AdapterUnreachable(self.name, "end", error.what, error.output) from error
 
     def _exchange(self, message: str, method: str, path: str, body: bytes | None = None) -> object:
+        if self._dead is not None:
+            raise AdapterUnreachable(self.name, message, self._dead, self.output)
         address = urlsplit(self.address)
         connection = http.client.HTTPConnection(
             address.hostname or "127.0.0.1", address.port, timeout=self.patience.answer_s
@@ -108,7 +119,8 @@ class Line:
             response = connection.getresponse()
             status, text = response.status, response.read(_ANSWER_BYTES_MAX + 1)
         except TimeoutError as error:
-            what = f"no answer within {self.patience.answer_s:g} s; whether it was done is not known"
+            what = f"{message} had no answer within {self.patience.answer_s:g} s; whether it was done is not known"
+            self._dead = what
             raise AdapterUnreachable(self.name, message, what, self.output) from error
         except (OSError, http.client.HTTPException) as error:
             raise AdapterUnreachable(self.name, message, self._why_silent(error), self.output) from error

@@ -20,7 +20,8 @@ SITE_VARIABLE: Final = "WITHDRAWALS_SITE"
 CANNOT_PLAY: Final = "cannot_play"
 """The type of the error by which /open says that this processor cannot be built on such a site."""
 NOT_OFFERED: Final = "not_offered"
-"""The type of the error by which any other message says that what it needs is not there, as no queue to lose."""
+"""The type of the error by which a message that may be offered says that what it needs is not there, as no queue to
+lose. From a message that every processor must have it is a failure like any other."""
 _SECRET_BYTES: Final = 32
 
 
@@ -138,7 +139,7 @@ NEEDED: Final[Mapping[str, Message]] = {
     "status": Message(_ID, {"status": TEXT}),
     "support_retry": Message(_ID, {"paid_again": FLAG, **_WORDS}),
 }
-"""What every adapter must answer."""
+"""What every adapter must answer: none of these is ever *not offered*."""
 OFFERED: Final[Mapping[str, Message]] = {
     "signed_transactions": Message(_ID, {"transactions": RAWS}),
     "is_it_confirmed": Message(_ID, _WORDS),

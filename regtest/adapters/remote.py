@@ -76,13 +76,19 @@ class RemoteProcessor:
         return SupportAnswer(paid_again=answer["paid_again"], words=answer["words"])
 
     def ask(self, message: str, **values: object) -> dict[str, Any]:
-        """Send one message; the fields of its answer. Raises `AdapterError`, `NotOffered`."""
+        """Send one message; the fields of its answer. Raises `AdapterError`, and `NotOffered` if it may be offered.
+
+        What every processor must have is never *not offered*: whoever answers so has failed.
+        """
         try:
             return self._line.ask(message, **values)
         except ProcessorFailed as error:
-            if error.kind == NOT_OFFERED:
+            if error.kind != NOT_OFFERED:
+                raise
+            if message in OFFERED:
                 raise NotOffered(error.words) from error
-            raise
+            words = f"{error.words}: every processor must have this message, so that is a failure"
+            raise ProcessorFailed(self._line.name, message, error.kind, words, self._line.output) from error
 
 
 def end(line: Line, directory: Path, *, failed: bool) -> None:

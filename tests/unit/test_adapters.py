@@ -296,6 +296,19 @@ def test_an_adapter_that_takes_too_long_leaves_what_it_did_unknown(tmp_path: Pat
         remote_by_command(script(tmp_path, text), Patience(answer_s=0.5))(a_site(tmp_path))
 
 
+@pytest.mark.parametrize("message", [name for name in NEEDED if name != "close"])
+def test_what_every_processor_must_have_is_never_not_offered(tmp_path: Path, message: str) -> None:
+    """Or nobody would have to do his work when the day is bad. It is a failure, and says so."""
+    lacking = json.dumps({"error": {"type": "not_offered", "message": "not today"}}).encode()
+    values: dict[str, object] = {"request_id": "payout-1", "address": "bcrt1q", "sats": 7, "kind": "legacy"}
+    with answering({message: (404, lacking)}) as address:
+        remote = remote_at(address)(a_site(tmp_path))
+        asked = {name: values[name] for name in NEEDED[message].asks}
+        with pytest.raises(ProcessorFailed, match="not_offered: not today: every processor must have this message"):
+            getattr(remote, message)(**asked)
+        remote.close()
+
+
 def test_a_command_gets_its_site_by_its_environment_and_ends_when_closed(tmp_path: Path) -> None:
     """The same as /open tells; its directory is deleted, and its process gone."""
     text = (
