@@ -30,6 +30,9 @@ class Processor(Protocol):
 
     Nothing happens by itself: `tick` is one round of whatever its workers do. So a scenario decides what comes first.
     While one thread is in `tick`, another may call anything else, as customers and operators do, or `tick` once more.
+
+    It is made and started on one thread, asked and told to `tick` on another, and closed on a third. What is bound to
+    its thread, as connections of sqlite3 are, must be opened where it is used.
     """
 
     @property
@@ -55,7 +58,11 @@ class Processor(Protocol):
         """Give a withdrawal up and the money back to the customer's balance; False: it is too late for that."""
 
     def tick(self) -> None:
-        """Do one round of work: send what waits, look after what was sent."""
+        """Do one round of work: send what waits, look after what was sent.
+
+        A payment that waits must be planned, signed and sent within three rounds. A round comes when the story has one,
+        and not by the clock: whatever waits for time to pass must be configured short, and counted in rounds.
+        """
 
     def status(self, request_id: str) -> str:
         """The withdrawal's state, in the processor's own word."""

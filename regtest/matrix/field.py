@@ -17,6 +17,8 @@ from regtest.scenarios.stage import ANCHOR_DEPTH, FINAL_DEPTH
 
 FORGETFUL: Final = ("-persistmempool=0", "-walletbroadcast=0")
 """A node that was started with these has nothing in its mempool after a restart, and no wallet puts it back."""
+_QUIET_ROUNDS: Final = 3
+"""After all is buried: how many rounds and blocks come before the last complaint."""
 
 
 @dataclass
@@ -128,8 +130,14 @@ class Field:
         self.work()
 
     def bury(self) -> None:
-        """Everything that waits is mined and made final; and everybody complains once more."""
+        """Everything that waits is mined and made final; after some quiet rounds everybody complains once more.
+
+        Whoever takes a round for every step of his only then pays once more, or says that he would.
+        """
         self.network.mine(FINAL_DEPTH)
+        for _ in range(_QUIET_ROUNDS):
+            self.work()
+            self.network.mine()
         self.complain()
         rpc = self.network.rpc
         waiting = [bytes.fromhex(rpc.getrawtransaction(txid)) for txid in rpc.getrawmempool()]

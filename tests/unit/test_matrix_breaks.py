@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bitcoin.core import COutPoint, CTransaction, CTxIn, CTxOut
+from bitcoin.core.script import CScript
 
 from regtest.matrix import Plan, Wanted, play_matrix, run
 from regtest.matrix.field import Field
@@ -18,7 +20,7 @@ from regtest.party import NotOffered, Party
 from regtest.processor import CannotPlay, ChecksItself, Contender
 from regtest.record import Moment, Record
 from regtest.replay.cells import Cell, Ending, Standing
-from regtest.scenarios.stage import Customer
+from regtest.scenarios.stage import FINAL_DEPTH, Customer
 
 MINE = Contender("mine", lambda _site: SimpleNamespace(name="mine"))
 CUSTOMER = Customer("payout-1", "bcrt1q", "0014", 9)
@@ -214,3 +216,54 @@ def test_what_was_given_up_early_is_not_offered_in_an_ending_without_a_judge(mon
         "the ending cannot be judged: ValueError: no such block",
         "it does not end: CannotPlay: it hangs",
     )
+
+
+# ------------------------------------------------------------------------------------------------------- after a burial
+
+
+class Slow:
+    """A processor at a table of its own: it pays once more in the round that it is told."""
+
+    def __init__(self, pays_in_round: int) -> None:
+        self.height, self.blocks, self.rounds = 100, 0, 0
+        self.pays_in_round = pays_in_round
+        self.mempool: list[bytes] = []
+        self.mined: list[bytes] = []
+        self.complained_after: list[tuple[int, int]] = []
+        self.plays = [Play(wanted(), (CUSTOMER,))]
+        self.rpc = SimpleNamespace(getrawmempool=lambda: range(len(self.mempool)), getrawtransaction=self.raw)
+
+    def raw(self, number: int) -> str:
+        return self.mempool[number].hex()
+
+    def mine(self, count: int = 1) -> None:
+        self.blocks += count
+        self.mined += self.mempool
+        self.mempool = []
+
+    def work(self) -> None:
+        self.rounds += 1
+        if self.rounds == self.pays_in_round:
+            self.mempool.append(PAYMENT)
+
+    def ask_and_complain(self, height: int) -> None:
+        assert height == self.height
+        self.complained_after.append((self.blocks, self.rounds))
+
+
+PAYMENT = bytes(
+    CTransaction([CTxIn(COutPoint(bytes(32), 0))], [CTxOut(9, CScript(bytes.fromhex(CUSTOMER.script_hex)))]).serialize()
+)
+
+
+QUIET = 3
+
+
+@pytest.mark.parametrize("last_round", range(1, QUIET + 2))
+def test_who_takes_a_round_for_every_step_is_seen_to_pay_once_more(last_round: int) -> None:
+    """After all is buried there are three rounds with a block each, and one with the last complaint."""
+    slow: Any = Slow(last_round)
+    Field(slow, [slow]).bury()
+    assert slow.complained_after == [(FINAL_DEPTH + QUIET, QUIET + 1)]
+    waits = ["a customer is paid once more when all is buried"]
+    assert (slow.mined, slow.plays[0].reasons) == (([PAYMENT], []) if last_round <= QUIET else ([], waits))
