@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 from regtest.guardian import guard
 
@@ -37,6 +37,26 @@ class ChildFailed(Exception):
         super().__init__(f"{name} {what}\n{output}".rstrip())
 
 
+class Process(Protocol):
+    """What a server's process can be asked: a `subprocess.Popen`, or what stands for one."""
+
+    pid: int
+    returncode: int | None
+    """Its exit status, where somebody has already asked for it."""
+
+    def poll(self) -> int | None:
+        """Its exit status, once it has ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same, when it has. Raises `subprocess.TimeoutExpired`."""
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
 class Child:
     """One server process, which leads a process group. It dies with this interpreter.
 
@@ -46,7 +66,7 @@ class Child:
     def __init__(self, name: str, output_path: Path) -> None:
         self.name = name
         self.output_path = output_path
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -77,9 +97,16 @@ class Child:
         if self.alive:
             raise ChildFailed(self.name, "is already running", "")
         _end_with_us()
+        self._process = self._begin(command, environment)
+        with _registering:
+            beside = [each.pid_started for each in _running if each.alive]
+            _running.add(self)
+        guard(self._process.pid, beside=beside)
+
+    def _begin(self, command: Sequence[str], environment: Mapping[str, str] | None) -> Process:
         with self.output_path.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal reaches the tests, which then stop their servers in order.
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -87,10 +114,6 @@ class Child:
                 start_new_session=True,
                 env={**os.environ, **(environment or {})},
             )
-        with _registering:
-            beside = [each.pid_started for each in _running if each.alive]
-            _running.add(self)
-        guard(self._process.pid, beside=beside)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the process ended within `timeout_s`."""
@@ -148,7 +171,7 @@ class Child:
 
     def send_kill(self) -> None:
         """SIGKILL, without waiting: whoever was interrupted may be waiting for it already."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.returncode is None:
             self._kill_group()
 
     def _kill_group(self) -> None:

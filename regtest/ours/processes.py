@@ -1,12 +1,16 @@
-"""Our processor's real worker processes: each started by its command, and woken through Redis."""
+"""Our processor's real worker processes: each runs its command, and is woken through Redis."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from regtest.nursery import ForkedChild, Nursery
 from regtest.ours.premises import Premises
 from regtest.process import Child, ChildFailed
 from regtest.processor import Signing
@@ -25,7 +29,11 @@ machine, too."""
 _SERVES: Final = "serving the queue"
 """What a worker says when it takes jobs from now on. A follower and a sweeper never say so, and serve none."""
 _SERVING_ROLES: Final = ("worker", "signer")
-_END: Final = f"--end-with-parent={os.getpid()}"
+_OURS: Final = "withdrawals"
+_OWN_SIGNER: Final = "regtest.ours.sign_worker"
+_LOADED: Final = ("withdrawals.cli", _OWN_SIGNER)
+_nurseries: Final[list[Nursery]] = []
+_founding: Final = threading.Lock()
 _FAR_AHEAD_S: Final = 1 << 40
 """A resend interval that never ends: `rings_due` then names only what was never done."""
 
@@ -89,7 +97,7 @@ class WorkerProcesses:
         if self._premises is None:
             raise RuntimeError("its workers were not started")
         for role, command in commands.items():
-            child = Child(f"withdrawals-{role}", self._premises.directory / f"{role}.txt")
+            child = _child(f"withdrawals-{role}", self._premises.directory / f"{role}.txt")
             said_before = child.output_path.stat().st_size if child.output_path.exists() else 0
             child.spawn(command)
             if role.endswith(_SERVING_ROLES):
@@ -169,19 +177,53 @@ def _waiting_attempts(view: LedgerView) -> Iterator[Attempt]:
 
 
 def _commands(premises: Premises) -> Mapping[str, Sequence[str]]:
-    """The words that start each process; a signer that pads is no part of the product and has a program of its own."""
-    ours = [sys.executable, "-m", "withdrawals", "--config", str(premises.config)]
-    signer = [*ours, "work", "--queue", "sign", _END]
+    """The module and the words of each process; a signer that pads is no part of the product, and has its own."""
+    ours, end = [_OURS, "--config", str(premises.config)], f"--end-with-parent={_parent_pid()}"
+    signer = [*ours, "work", "--queue", "sign", end]
     if premises.signing is not Signing.SOUND:
         signer = _own_signer(premises)
     return {
-        "worker": [*ours, "work", _END],
+        "worker": [*ours, "work", end],
         "signer": signer,
-        "follower": [*ours, "follow", _END],
-        "sweeper": [*ours, "sweep", _END],
+        "follower": [*ours, "follow", end],
+        "sweeper": [*ours, "sweep", end],
     }
 
 
 def _own_signer(premises: Premises) -> list[str]:
     """The harness's own signing process."""
-    return [sys.executable, "-m", "regtest.ours.sign_worker", str(premises.config), premises.signing]
+    return [_OWN_SIGNER, str(premises.config), premises.signing]
+
+
+class _Loading(Child):
+    """A process that has to load its module first, where there are no pidfds and so no nursery."""
+
+    def spawn(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+        """Start it: the command is the module and its words."""
+        super().spawn([sys.executable, "-m", *command], environment=environment)
+
+
+def _child(name: str, output_path: Path) -> Child:
+    nursery = _nursery()
+    return _Loading(name, output_path) if nursery is None else ForkedChild(name, output_path, nursery)
+
+
+def _parent_pid() -> int:
+    nursery = _nursery()
+    return os.getpid() if nursery is None else nursery.pid
+
+
+def _nursery() -> Nursery | None:
+    """The one of this run; another if it has died."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    with _founding:
+        if not _nurseries or not _nurseries[-1].alive:
+            _nurseries.append(Nursery(_LOADED))
+        return _nurseries[-1]
+
+
+@atexit.register
+def _close_nurseries() -> None:
+    for nursery in _nurseries:
+        nursery.close()
