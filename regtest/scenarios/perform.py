@@ -15,7 +15,7 @@ from regtest.proxy import RpcProxy
 from regtest.record import Record
 from regtest.report.results import Result, outcome_of, verdict_of
 from regtest.scenarios.model import Outcome, Scenario
-from regtest.scenarios.stage import Stage
+from regtest.scenarios.stage import FINAL_DEPTH, Stage
 
 log = logging.getLogger("regtest.story")
 
@@ -32,7 +32,8 @@ class Performance:
     troubles: tuple[str, ...]
     seconds: float
     not_offered: str | None = None
-    """What the story needs and the processor does not offer: then nothing else counts."""
+    """What the story needs and the processor does not offer. What it did until then counts all the same: a trouble, a
+    shortcoming or a second payment is none that was not played."""
     shortcomings: tuple[str, ...] = ()
     """What a sound processor would have done otherwise, beside paying once; a control may."""
 
@@ -55,6 +56,8 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
         # Whatever it was: it fails the run, and the stories after this one are told all the same.
         log.exception("[%s] the story breaks off", party.name)
         troubles.append(f"the story breaks off: {type(error).__name__}: {error}")
+    if not_offered is not None and stage.customers:
+        _bury_what_waits(stage)
     try:
         result = _result_of(scenario, stage)
         if not troubles and not_offered is None:
@@ -70,6 +73,26 @@ def perform(scenario: Scenario, network: Network, party: Party, proxy: RpcProxy 
         log.error("[%s] %s.", party.name, trouble)
     seconds = time.monotonic() - began
     return Performance(result, stage.record(), tuple(troubles), seconds, not_offered, tuple(stage.shortcomings))
+
+
+def _bury_what_waits(stage: Stage) -> None:
+    """Where the story ended before its time, what the processor has sent by then is mined, or the chain shows nothing.
+
+    Whatever goes wrong here is no fault of a processor that was not asked for all that the story needs.
+    """
+    try:
+        if stage.proxy is not None:
+            stage.proxy.clear()
+        if len(stage.network.nodes) > 1:
+            stage.network.join()
+        stage.network.mine(FINAL_DEPTH)
+        stage.work()
+    except Exception:
+        log.exception("[%s] the last round of a story without an end fails", stage.party.name)
+    try:
+        stage.network.mine()
+    except Exception:
+        log.exception("[%s] the last block of a story without an end cannot be mined", stage.party.name)
 
 
 def _result_of(scenario: Scenario, stage: Stage) -> Result:
