@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from regtest.controls.book import Killed, Payment, Power, State
@@ -14,6 +14,7 @@ from regtest.malleate import Prevout, fetch_wallet_keys
 from regtest.process import discard_directory, private_directory
 from regtest.processor import Signing, Site, SupportAnswer
 
+_WORKERS = 2
 _NOT_SENT = frozenset({State.PENDING, State.FAILED})
 
 
@@ -94,14 +95,11 @@ class ControlProcessor:
 
     def tick_twice(self) -> None:
         """One round by two clerks at once."""
-        threads = [
-            threading.Thread(target=self._round, args=(self._hire(self._power),), name=f"{self.name}-{n}")
-            for n in (1, 2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        clerks = [self._hire(self._power) for _ in range(_WORKERS)]
+        with ThreadPoolExecutor(_WORKERS, self.name) as workers:
+            rounds = [workers.submit(self._round, clerk) for clerk in clerks]
+        for over in rounds:
+            over.result()
 
     def status(self, request_id: str) -> str:
         """The state, in the book's word."""

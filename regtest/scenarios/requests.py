@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from regtest.faults import Repeat
@@ -68,11 +68,10 @@ def answer_is_lost(stage: Stage) -> None:
     stage.fund(COIN)
     stage.fund(COIN)
     stage.owe(OWED_SATS)
-    servers = [threading.Thread(target=stage.repeat) for _ in range(_SERVERS)]
-    for server in servers:
-        server.start()
-    for server in servers:
-        server.join()
+    with ThreadPoolExecutor(_SERVERS, "server") as servers:
+        answers = [servers.submit(stage.repeat) for _ in range(_SERVERS)]
+    for answer in answers:
+        answer.result()
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC; the answer is lost, and two servers ask again under the same id")
     stage.work()
     stage.repeat()
