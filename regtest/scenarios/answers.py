@@ -68,8 +68,7 @@ def every_reason(stage: Stage) -> None:
     require_sendings(stage)
     stage.expect("it is offered again after every refusal", holds=sendings(stage) >= len(REASONS))
     stage.tell("the node refuses", f"{sendings(stage)} times, each time for another reason")
-    signed = len(stage.signed)
-    stage.expect("whatever the reason, the same is offered again", holds=signed == 1)
+    stage.expect("whatever the reason, no other payment is offered beside the first", holds=stage.is_one_payment())
     stage.complain()
     stage.line.clear()
     for code, words in TAKEN:
@@ -82,7 +81,7 @@ def every_reason(stage: Stage) -> None:
     stage.mine_what_waits()
     stage.ask()
     stage.complain()
-    stage.expect("nothing else was ever signed", holds=len(stage.signed_for(customer)) == 1)
+    stage.expect("nothing was ever signed that could stand beside it", holds=stage.is_one_payment(customer))
     stage.curtain()
 
 
@@ -93,8 +92,7 @@ def reason_is_misread(stage: Stage) -> None:
     befall_sending(stage, refusal(-26, KNOWN, taken=True), times=1)
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
-    until(_GRACE_ROUNDS, lambda: bool(stage.signed), stage.work)
-    raw = stage.signed[-1]
+    raw = stage.last_signed()
     require_sendings(stage)
     stage.tell_txid(SIGNED, "txid", raw)
     stage.complain()

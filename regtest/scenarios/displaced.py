@@ -6,7 +6,7 @@ from typing import Final
 
 from regtest.funding import build_payment
 from regtest.malleate import fetch_prevouts, ids_of
-from regtest.processor import LeavesOut
+from regtest.processor import LeavesOut, ShowsTransactions
 from regtest.record import Role
 from regtest.rpc import COIN_SATS, btc_of
 from regtest.scenarios.hands import (
@@ -36,13 +36,12 @@ def two_displacers(stage: Stage) -> None:
     fund_exactly(stage, _TIGHT_SATS)
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
-    stage.work()
-    first = stage.signed[-1]
+    first = stage.last_signed()
     stage.tell_txid(SIGNED, "txid", first)
     refill_beside(stage, COIN, COIN)
     moved = stage.owner_moves(first)
     _it_is_looked_into(stage, moved)
-    second = stage.signed[-1]
+    second = stage.last_signed()
     others = [coin for coin in outpoints_of(second) if not coin.startswith(ids_of(moved).txid)]
     if second != first and others:
         stage.tell_txid("paid anew", "with one more coin:", second)
@@ -88,11 +87,11 @@ def equal_outputs(stage: Stage) -> None:
     stage.fund(COIN)
     stage.fund(COIN)
     first = stage.owe(OWED_SATS)
-    stage.work()
+    stage.last_signed(first)
     second = stage.owe(OWED_SATS, first.address)
     stage.work()
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC to each of two, at the same address")
-    made = [stage.signed_for(customer)[-1] for customer in (first, second)]
+    made = [stage.last_signed(customer) for customer in (first, second)]
     txids = {ids_of(raw).txid for raw in made}
     coins = dict.fromkeys(coin for raw in made for coin in outpoints_of(raw) if coin.partition(":")[0] not in txids)
     rescue = by_hand(stage, list(coins), (first.address, OWED_SATS))
@@ -151,18 +150,18 @@ def lone_deposit(stage: Stage) -> None:
 def poisoned_batch(stage: Stage) -> None:
     """No node relays it for one customer's sake, who is left out; then a miner takes the first version after all."""
     stage.party.needs(LeavesOut)
+    stage.party.needs(ShowsTransactions)
     stage.fund(COIN)
     stage.fund(COIN)
     befall_sending(stage, refusal(-26, "dust", taken=False))
     one, poison = stage.owe(OWED_SATS // 2), stage.owe(_POISON_SATS)
     stage.tell(OWED, f"{btc_of(one.sats)} BTC, and {btc_of(poison.sats)} BTC to another")
-    stage.work()
-    full = stage.party.signed_transactions(poison.request_id)[-1]
+    full = stage.last_signed(poison)
     stage.tell_txid(SIGNED, "for both, and no node takes it:", full)
     stage.line.clear()
     left_out = stage.party.leave_out(poison.request_id)
     stage.expect("one can be left out of a payment", holds=left_out)
-    stage.tell_txid("he is left out", "of a replacement:", stage.signed_for(one)[-1])
+    stage.tell_txid("he is left out", "of a replacement:", stage.last_signed(one))
     stage.network.mine()
     stage.work()
     stage.ask(one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
+from regtest.scenarios.hands import is_sent_again
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Scenario
 from regtest.scenarios.stage import ATTACK, Stage
 from regtest.scenarios.twins import COIN, LATER_COIN, OWED_SATS
@@ -14,14 +15,6 @@ _ELSEWHERE: Final = 1
 """The other node of a story that has two."""
 _PATIENCE_BLOCKS: Final = 7
 """Longer than a desk waits that has seen nothing of its payment."""
-
-
-def _is_sent_again(stage: Stage, raw: bytes) -> None:
-    """A round of work, after which the node should have the very same bytes once more."""
-    stage.work()
-    back = stage.weather.holds(ids_of(raw).txid)
-    stage.tell("a moment later", "the very same bytes are sent again" if back else "nothing is sent")
-    stage.expect("the same bytes are sent again", holds=back)
 
 
 def index_is_stale(stage: Stage) -> None:
@@ -38,7 +31,7 @@ def index_is_stale(stage: Stage) -> None:
         stage.expect("its block is stale", holds=stale)
         stage.work()
         stage.complain()
-    _is_sent_again(stage, raw)
+    is_sent_again(stage, raw)
     stage.network.mine_exactly([twin.hex()])
     stage.tell_txid(ATTACK, "mined as", twin)
     stage.work()
@@ -57,7 +50,7 @@ def mempool_is_lost(stage: Stage) -> None:
         stage.expect("the node has forgotten it", holds=not there)
         stage.ask()
         stage.complain()
-    _is_sent_again(stage, raw)
+    is_sent_again(stage, raw)
     stage.network.mine_exactly([raw.hex()])
     stage.tell_txid("a miner had it all along", "mined as", raw)
     stage.work()
@@ -77,7 +70,7 @@ def mempool_expires(stage: Stage) -> None:
     stage.expect("it is too old for every mempool", holds=not there)
     stage.ask()
     stage.complain()
-    _is_sent_again(stage, raw)
+    is_sent_again(stage, raw)
     stage.weather.send_again(raw)
     stage.tell_txid("somebody kept it", "and sends it again:", raw)
     stage.mine_what_waits()

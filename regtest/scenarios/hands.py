@@ -18,7 +18,7 @@ from regtest.malleate.transaction import parse_transaction
 from regtest.party import NotOffered
 from regtest.record import Role
 from regtest.rpc import Json, btc_of
-from regtest.scenarios.stage import ANCHOR_DEPTH, Stage
+from regtest.scenarios.stage import ANCHOR_DEPTH, SIGNING_ROUNDS, Stage
 from regtest.waiting import wait_for
 
 SENDING: Final = ("sendrawtransaction", "submitpackage", "sendtoaddress", "sendmany", "send", "sendall", "bumpfee")
@@ -85,6 +85,8 @@ def meanwhile(stage: Stage, hold: Hold, *, dies: bool = False) -> Iterator[bool]
     finally:
         hold.release.set()
         working.join(HOLD_S)
+    if working.is_alive():
+        raise TimeoutError(f"a round of work is not over after {HOLD_S:g} seconds")
     if ended and not dies:
         raise ended[0]
 
@@ -114,6 +116,16 @@ def die_and_rise(stage: Stage, hold: Hold) -> None:
 def is_waiting(stage: Stage, raw: bytes) -> bool:
     """Whether the node's mempool holds it."""
     return ids_of(raw).txid in stage.network.rpc.getrawmempool()
+
+
+def is_sent_again(stage: Stage, raw: bytes) -> None:
+    """Some rounds of work, after which the node should have the very same bytes once more, or the same for more."""
+    until(SIGNING_ROUNDS, lambda: is_waiting(stage, raw), stage.work)
+    back = is_waiting(stage, raw)
+    raised = not back and stage.is_one_payment() and any(is_waiting(stage, each) for each in stage.signed)
+    words = "the same coins are sent for a higher fee" if raised else "nothing is sent"
+    stage.tell("a moment later", "the very same bytes are sent again" if back else words)
+    stage.expect("the same bytes are sent again", holds=back or raised)
 
 
 def outpoints_of(raw: bytes) -> list[str]:

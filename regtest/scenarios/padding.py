@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from regtest.malleate import ids_of
-from regtest.processor import Signing
+from regtest.processor import ChecksItself, ShowsTransactions, Signing
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID, Outcome, Scenario
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
@@ -15,6 +15,8 @@ _CLASS: Final = "T03R"
 
 def padded_and_refused(stage: Stage) -> None:
     """Nobody ever sees the bytes: they are kept, and the coins stay reserved for them."""
+    stage.party.needs(ChecksItself)
+    stage.party.needs(ShowsTransactions)
     raw = stage.begin(OWED_SATS, COIN)
     stage.ask()
     stage.complain()
@@ -26,25 +28,27 @@ def padded_and_refused(stage: Stage) -> None:
 
 def padded_and_leaked(stage: Stage) -> None:
     """The bytes were kept back, by us or by the node that was to relay them, and somebody got hold of them."""
+    stage.party.needs(ShowsTransactions)
     raw = stage.begin(OWED_SATS, COIN)
     stage.ask()
     stage.attack(_CLASS, raw, "the bytes leak")
     stage.work()
     stage.ask()
     if stage.complain():
-        stage.attack(_CLASS, stage.signed[-1], "and leak again")
+        stage.attack(_CLASS, stage.last_signed(), "and leak again")
     stage.curtain()
 
 
 def unpadded_by_anyone(stage: Stage) -> None:
     """No node relays what was signed; anybody can strip the padding, and what is left is standard."""
+    stage.party.needs(ShowsTransactions)
     raw = stage.begin(OWED_SATS, COIN)
     stage.ask()
     stage.attack(_CLASS, raw)
     stage.work()
     stage.ask()
     if stage.complain():
-        stage.attack(_CLASS, stage.signed[-1], "and does it again")
+        stage.attack(_CLASS, stage.last_signed(), "and does it again")
     stage.curtain()
 
 

@@ -21,8 +21,7 @@ def lost_attempt(stage: Stage) -> None:
     customer = stage.owe(OWED_SATS, stage.nobodys_address())
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     stage.party.back_up()
-    stage.work()
-    raw = stage.signed_for(customer)[-1]
+    raw = stage.last_signed(customer)
     stage.tell_txid(SIGNED, "and sent,", raw)
     stage.weather.expire_mempool()
     stage.tell("the nodes forget it", "it is in no mempool and in no block")

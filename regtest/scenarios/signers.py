@@ -17,6 +17,7 @@ def signature_is_late(stage: Stage) -> None:
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     stage.work()
+    stage.expect("nobody hears of it", holds=not stage.waiting_payments())
     stage.tell("the signer", "has signed, and nobody hears of it")
     stage.ask()
     stage.complain()
@@ -31,6 +32,7 @@ def signature_is_late(stage: Stage) -> None:
     stage.ask()
     stage.complain()
     stage.mine_what_waits()
+    stage.expect("it is signed for once", holds=len(stage.signed) == 1)
     stage.curtain()
 
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Final
 
 from regtest.funding import build_payment, script_of
@@ -31,6 +32,10 @@ log = logging.getLogger("regtest.story")
 ANCHOR_DEPTH: Final = 6
 """Our processor builds on nothing shallower."""
 FINAL_DEPTH: Final = 6
+SIGNING_ROUNDS: Final = 3
+"""In which a processor has signed whatever it can sign: one to plan, one to sign, one to send, as in the matrix."""
+CURTAIN_ROUNDS: Final = 3
+"""Rounds of work, each with a block, for who needs one to miss a payment, one to give it up and one to pay again."""
 ATTEMPTS_POSSIBLE: Final = 2
 """How many times the wallet could pay: the coins for a second payment are always there."""
 
@@ -42,6 +47,10 @@ OWED, SIGNED, ATTACK, ASKED, RETRY, ON_CHAIN = (
     "support clicks retry",
     "customer has on chain",
 )
+
+
+class SignsNothing(Exception):
+    """The processor has everything that it needs to pay a customer, and does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,25 @@ class Stage:
         forgotten = [raw for request_id in ids for raw in self._forgotten.get(request_id, [])]
         return list(dict.fromkeys([*forgotten, *self.signed_for(customer)]))
 
+    def last_signed(self, customer: Customer | None = None) -> bytes:
+        """What was signed last for a customer, after as many rounds of work as it may take. Raises `SignsNothing`."""
+        customer = customer or self.customer
+        for _ in range(SIGNING_ROUNDS):
+            if signed := self.signed_for(customer):
+                return signed[-1]
+            self.work()
+        if signed := self.signed_for(customer):
+            return signed[-1]
+        raise SignsNothing("it signs nothing for a customer whom it could pay")
+
+    def is_one_payment(self, customer: Customer | None = None) -> bool:
+        """Whether of all that was signed for him any two spend a coin in common, so that no chain can hold two of them.
+
+        Who raises his fee by himself signs anew, and that is sound, as long as the coins are the same.
+        """
+        spent = [_outpoints(raw) for raw in self.signed_for(customer or self.customer)]
+        return all(one & other for one, other in combinations(spent, 2))
+
     def fall_silent(self) -> None:
         """The processor cannot be asked any more: from now on only what can be seen counts."""
         self.is_asked = False
@@ -170,8 +198,7 @@ class Stage:
         """The same, where the coins are there already."""
         self.owe(sats, address)
         self.tell(OWED, f"{btc_of(sats)} BTC")
-        self.work()
-        raw = self.signed[-1]
+        raw = self.last_signed()
         self.tell(SIGNED, f"txid {ids_of(raw).txid}")
         return raw
 
@@ -202,15 +229,17 @@ class Stage:
         self.tell(ASKED, self.party.is_it_confirmed((customer or self.customer).request_id))
 
     def complain(self, customer: Customer | None = None) -> bool:
-        """The customer says that nothing arrived, and support clicks retry; whether it was paid again."""
+        """The customer says that nothing arrived, and support clicks retry; whether another payment of him is seen."""
         customer = customer or self.customer
         before = self.signed_for(customer)
         answer = self.party.processor.support_retry(customer.request_id)
-        self.expect("retry pays nobody", holds=not answer.paid_again and self.signed_for(customer) == before)
-        if not answer.paid_again:
+        new = [raw for raw in self.signed_for(customer) if raw not in before]
+        raised = bool(before) and all(_outpoints(raw) & _outpoints(before[-1]) for raw in new)
+        self.expect("retry pays nobody", holds=not answer.paid_again and (raised or not new))
+        if not answer.paid_again or not new:
             self.tell(RETRY, answer.words)
             return False
-        again = self.signed_for(customer)[-1]
+        again = new[-1]
         others = _outpoints(again).isdisjoint(frozenset().union(*map(_outpoints, before)))
         self.tell(RETRY, f"signs {ids_of(again).txid} from {'other' if others else 'the same'} coins")
         return True
@@ -295,16 +324,33 @@ class Stage:
     # ------------------------------------------------------------------------------------------------------- the end
 
     def curtain(self) -> None:
-        """Everything that waits is mined and buried, and the processor sees it."""
+        """Everything that waits is mined and buried, and the processor sees it, with time for second thoughts.
+
+        What pays twice may need a round for each of its states, or for somebody to complain, when all seems over.
+        """
         self.network.mine(FINAL_DEPTH)
         self.work()
-        self.expect("nobody is paid once more when all is buried", holds=not self._waiting_payments())
+        for _ in range(CURTAIN_ROUNDS):
+            self.mine_what_waits()
+        told = len(self.moments)
+        paid_again = [self.complain(customer) for customer in self.customers]
+        if not any(paid_again):
+            del self.moments[told:]  # nothing came of it, and the report has heard the like before
+        self.work()
+        self.mine_leftovers()
         over = any(sum(p.sats for p in self.payments_of(c)) > c.sats for c in self.customers)
         words = "PAID TWICE" if over else "paid once" if self.paid_sats == self.owed_sats else "not paid"
         self.tell(ON_CHAIN, f"{btc_of(self.paid_sats)} BTC  {words}")
 
-    def _waiting_payments(self) -> list[str]:
-        """What pays a customer and is in no block yet: no block comes any more that would show it."""
+    def mine_leftovers(self) -> None:
+        """When all is buried nothing waits that pays a customer; what does is mined, so that the chain shows it."""
+        waits = bool(self.waiting_payments())
+        self.expect("nobody is paid once more when all is buried", holds=not waits)
+        if waits:
+            self.network.mine()
+
+    def waiting_payments(self) -> list[str]:
+        """What pays a customer and is in no block yet."""
         rpc, scripts = self.network.rpc, {customer.script_hex for customer in self.customers}
         waiting = {txid: rpc.getrawtransaction(txid, 1)["vout"] for txid in rpc.getrawmempool()}
         return [txid for txid, vout in waiting.items() if any(o["scriptPubKey"]["hex"] in scripts for o in vout)]
