@@ -30,7 +30,7 @@ const answers = {
     if (asked.signing !== "sound") throw Object.assign(new Error("its signer cannot pad"), { name: "cannot_play" });
     site = asked;
   },
-  start: async () => { await rpc("/", "createwallet", site.site); },
+  start: async () => { await rpc("/", "createwallet", site.site, false, false, "", false, true, true); },
   stop: () => {},
   close: () => {},
   deposit_address: async ({ kind }) => ({ address: await wallet("getnewaddress", "", kind) }),

@@ -39,9 +39,10 @@ class PayoutService:
             db.execute(SCHEMA)
 
     def create_wallet(self) -> None:
-        """Once, at the beginning."""
+        """Once, at the beginning; the node loads it whenever it starts."""
         if self._wallet not in self._rpc("listwallets", wallet=False):
-            self._rpc("createwallet", self._wallet, wallet=False)
+            load_on_startup = True
+            self._rpc("createwallet", self._wallet, False, False, "", False, True, load_on_startup, wallet=False)  # noqa: FBT003 - the node's parameter order
 
     def deposit_address(self, kind: str) -> str:
         """Where the hot wallet is refilled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -30,11 +31,13 @@ def coins_for(addresses: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def plays_of(network: Network, cells: Sequence[Wanted]) -> list[Play]:
-    """The cells with their customers, each of whom has an address that nobody else uses."""
-    count = sum(cell.size.customers for cell in cells)
-    addresses = _answers(network.miner, [("getnewaddress", ["", "bech32"])] * count)
-    known = _answers(network.rpc, [("validateaddress", [address]) for address in addresses])
-    homes = zip(addresses, (str(answer["scriptPubKey"]) for answer in known), strict=True)
+    """The cells with their customers, each of whom has an address that nobody else uses.
+
+    No wallet of a node's watches it: one that did would send again whatever it has seen to be paid there.
+    """
+    scripts = [f"0014{secrets.token_hex(20)}" for cell in cells for _ in range(cell.size.customers)]
+    known = _answers(network.rpc, [("decodescript", [script]) for script in scripts])
+    homes = zip((str(answer["address"]) for answer in known), scripts, strict=True)
     return [Play(cell, _customers_of(cell, homes)) for cell in cells]
 
 

@@ -16,7 +16,8 @@ from regtest.rpc import RpcError
 from regtest.scenarios.stage import ANCHOR_DEPTH, FINAL_DEPTH
 
 FORGETFUL: Final = ("-persistmempool=0", "-walletbroadcast=0")
-"""A node that was started with these has nothing in its mempool after a restart, and no wallet puts it back."""
+"""A node that is started with these has nothing in its mempool, and leaves nothing for the next time; nor does a wallet
+put anything back."""
 _QUIET_ROUNDS: Final = 3
 """After all is buried: how many rounds and blocks come before the last complaint."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from regtest.matrix.endings import PLAYS
-from regtest.matrix.field import FORGETFUL, Field
+from regtest.matrix.field import Field
 from regtest.matrix.judge import Judge
 from regtest.matrix.plan import Plan, Wanted, planned_cells
 from regtest.matrix.play import Play
@@ -27,7 +27,7 @@ log = logging.getLogger("regtest.story")
 
 _DERSIG_LATER: Final = "-testactivationheight=dersig@100000"
 """Strict DER is a rule of blocks above this height, so that what Mt.Gox signed can be mined as it could be then."""
-MATRIX_ARGS: Final = (*NODE_ARGS, *FORGETFUL, _DERSIG_LATER)
+MATRIX_ARGS: Final = (*NODE_ARGS, _DERSIG_LATER)
 
 
 def play_matrix(

@@ -13,7 +13,7 @@ from regtest.provision import NodeProgram
 from regtest.record import Role
 from regtest.replay.cells import Cell, Ending, Standing
 from regtest.scenarios import Outcome
-from regtest.scenarios.model import NAIVE_TXID
+from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID
 
 PLANNED = {cell.id: cell for cell in planned_cells(part=True)}
 PLAYED = [cell.id for cell in PLANNED.values() if cell.plan is Plan.PLAY]
@@ -128,6 +128,39 @@ def test_who_pays_one_by_one_is_not_asked_to_pay_many_at_once(naive: Mapping[str
         ("it pays every customer by a transaction of his own",),
     )
     assert cell.result is None
+
+
+@pytest.fixture(scope="module")
+def by_wallet(bitcoind_binary: NodeProgram) -> Mapping[str, Cell]:
+    """The control that leaves it to its node's wallet to sign, to send, and to send again."""
+    endings = [Ending.MUTANT_WINS, Ending.NEITHER_IN_MEMPOOL]
+    cells = play_matrix(CONTROLS[CORE_WALLET], bitcoind_binary, classes=["T02b", "W01"], endings=endings)
+    return {cell.id: cell for cell in cells}
+
+
+@pytest.mark.parametrize(
+    ("cell_id", "outcome"),
+    [
+        ("T02b/mutant-wins/legacy/one", Outcome.PAID_TWICE),
+        ("W01/mutant-wins/bech32/one", Outcome.PAID_ONCE),
+    ],
+)
+def test_who_lets_his_nodes_wallet_send_can_be_played(
+    by_wallet: Mapping[str, Cell], cell_id: str, outcome: Outcome
+) -> None:
+    """The nodes of the matrix let their wallets send. This one pays twice some rounds after all is buried."""
+    cell = by_wallet[cell_id]
+    assert cell.result is not None
+    assert cell.result.outcome is outcome
+    assert cell.standing is (Standing.PASSED if outcome is Outcome.PAID_ONCE else Standing.FAILED)
+
+
+def test_a_wallet_that_sends_again_when_it_is_loaded_has_sent_again(by_wallet: Mapping[str, Cell]) -> None:
+    """Whatever else its processor does where its node has forgotten everything."""
+    cell = by_wallet["T02b/neither-in-mempool/legacy/one"]
+    again = [moment.words for moment in cell.record.moments if moment.label == "a moment later"]
+    assert again == ["the very same bytes are sent again"]
+    assert not any("sent again" in reason or "signs nothing" in reason for reason in cell.reasons)
 
 
 class Bare:
