@@ -24,7 +24,7 @@ from regtest.controls.clerk import Clerk, log
 from regtest.controls.shell import ControlProcessor
 from regtest.malleate.transaction import parse_transaction
 from regtest.processor import CannotPlay, Signing, Site
-from regtest.rpc import RpcError, RpcUnreachable, btc_of
+from regtest.rpc import RpcError, RpcUnreachable, btc_of, sats_of
 from regtest.scenarios.model import CORE_WALLET
 
 PATIENCE_BLOCKS: Final = 6
@@ -134,13 +134,16 @@ class CoreWalletClerk(Clerk):
         self.wallet.sendtoaddress(payment.address, btc_of(payment.sats), payment.request_id)
 
     def _spared(self, payment: Payment) -> list[dict[str, object]]:
-        """The coins that it locks while it pays."""
+        """The coins that it locks while it pays; none where the others are too few for it, so that it asks once."""
         tried = {outpoint for attempt in self.book.attempts(payment.request_id) for outpoint in attempt.outpoints}
-        return [
-            {"txid": coin["txid"], "vout": coin["vout"]}
-            for coin in self.wallet.listunspent(0)
-            if coin["confirmations"] < DEEP_BLOCKS or f"{coin['txid']}:{coin['vout']}" in tried
-        ]
+        spared: list[dict[str, object]] = []
+        left_sats = 0
+        for coin in self.wallet.listunspent(0):
+            if coin["confirmations"] < DEEP_BLOCKS or f"{coin['txid']}:{coin['vout']}" in tried:
+                spared.append({"txid": coin["txid"], "vout": coin["vout"]})
+            else:
+                left_sats += sats_of(coin["amount"])
+        return spared if left_sats > payment.sats else []
 
     def _find_out(self, payment: Payment) -> None:
         """Look for the label before anything is sent again."""
