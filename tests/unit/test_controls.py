@@ -11,8 +11,10 @@ import pytest
 
 from regtest.contenders import CONTROLS
 from regtest.controls.book import Attempt, Book, Killed, Payment, Power, State
+from regtest.controls.clerk import Place
+from regtest.controls.core_wallet import CoreWalletClerk
 from regtest.controls.sight import Sight
-from regtest.rpc import Rpc
+from regtest.rpc import Rpc, RpcError, btc_of
 from regtest.scenarios.kit import KIT
 from regtest.scenarios.model import Outcome, Scenario
 
@@ -154,6 +156,71 @@ def test_nothing_below_the_floor_is_seen() -> None:
     sight = Sight(chain, 101)
     sight.look()
     assert [mined.txid for mined in sight.mined()] == ["second"]
+
+
+class FakeWallet(Rpc):
+    """A node's wallet with coins of (name, blocks deep, satoshis), which refuses the first so many orders."""
+
+    def __init__(self, *coins: tuple[str, int, int], refuses: int = 0) -> None:
+        self.coins, self.refuses = coins, refuses
+        self.locked: list[str] = []
+        self.told: list[tuple[str, list[str]]] = []
+
+    def call(self, method: str, *params: Any, **named: object) -> Any:  # noqa: ANN401 - as the client's own
+        assert not named
+        if method == "listunspent":
+            return [
+                {"txid": name * 64, "vout": 0, "confirmations": deep, "amount": btc_of(sats)}
+                for name, deep, sats in self.coins
+            ]
+        if method == "lockunspent":
+            unlocks, *coins = params
+            self.locked = [] if unlocks else [coin["txid"][0] for coin in coins[0]]
+            return True
+        self.told.append((method, self.locked))
+        if len(self.told) <= self.refuses:
+            raise RpcError(method, -6, "Insufficient funds")
+        return "the txid"
+
+
+def sent_with(book: Book, wallet: FakeWallet) -> list[tuple[str, list[str]]]:
+    """What is asked of the wallet, and what is locked meanwhile, when a withdrawal is paid for the second time."""
+    place = Place(0, book.path, "", book.path, change_kind="bech32", pads=False, floor=0)
+    clerk = CoreWalletClerk(place, Power())
+    clerk.wallet = wallet
+    book.add(payment())
+    book.add_attempt("w1", attempt("a", "c" * 64 + ":0"), TO_SEND, 0)
+    clerk._send(payment())
+    assert wallet.locked == [], "it leaves nothing locked"
+    return wallet.told
+
+
+def test_the_core_wallet_pays_from_deep_coins_that_it_has_not_tried(book: Book) -> None:
+    """Or it would be by lot whether its second payment can stand beside the first."""
+    wallet = FakeWallet(("c", 9, 2 * SATS), ("d", 6, 2 * SATS), ("e", 5, 2 * SATS), ("f", 0, 2 * SATS))
+    assert sent_with(book, wallet) == [("sendtoaddress", ["c", "e", "f"])]
+
+
+@pytest.mark.parametrize("deep_sats", [0, SATS])
+def test_where_there_are_too_few_of_them_it_asks_once_and_spares_nothing(book: Book, deep_sats: int) -> None:
+    """What befalls its order to pay befalls the one that it gives."""
+    wallet = FakeWallet(("c", 9, 2 * SATS), ("d", 6, deep_sats), ("e", 5, 2 * SATS))
+    assert sent_with(book, wallet) == [("sendtoaddress", [])]
+
+
+def test_where_they_do_not_pay_the_fee_it_asks_again_with_all(book: Book) -> None:
+    """The wallet has signed nothing when it says so."""
+    wallet = FakeWallet(("d", 6, SATS + 1), ("e", 5, 2 * SATS), refuses=1)
+    assert sent_with(book, wallet) == [("sendtoaddress", ["e"]), ("sendtoaddress", [])]
+
+
+def test_what_is_refused_for_another_reason_is_not_asked_again(book: Book) -> None:
+    """Nor is anything left locked."""
+    wallet = FakeWallet(("d", 6, 2 * SATS), refuses=2)
+    with pytest.raises(RpcError):
+        sent_with(book, wallet)
+    assert wallet.told == [("sendtoaddress", [])]
+    assert wallet.locked == []
 
 
 # ------------------------------------------------------------------------------------------------------ declarations
