@@ -36,6 +36,8 @@ def mempool_is_full(stage: Stage) -> None:
     stage.fund(COIN)
     with stage.weather.forgetful(_ROOM):
         raw = stage.begin_work(OWED_SATS, stage.nobodys_address())
+        # Other nodes have more room: what the crowd sends would stay with them, and slow every story after this one.
+        stage.network.split()
         _crowd_out(stage.network, raw)
         there = stage.weather.holds(ids_of(raw).txid)
         answer = stage.weather.answer_to(raw)
