@@ -9,6 +9,7 @@ import pytest
 
 from regtest.matrix.field import Field
 from regtest.matrix.play import Play
+from regtest.processor import SupportAnswer
 from regtest.scenarios import stage as stages
 from regtest.scenarios.stage import Customer, Stage
 from tests.unit.replays import script_of, transaction
@@ -24,7 +25,7 @@ class Node:
     def __init__(self, *mempool: bytes) -> None:
         self.rpc, self.nodes, self.height, self._mempool = self, (), 100, mempool
 
-    def mine(self, _blocks: int) -> None:
+    def mine(self, _blocks: int = 1) -> None:
         """Nothing of it is mined: it came afterwards."""
 
     def getrawmempool(self) -> list[str]:
@@ -40,7 +41,10 @@ class Node:
 def test_a_payment_in_the_last_round_is_seen(monkeypatch: pytest.MonkeyPatch, pays: str, late: bool) -> None:  # noqa: FBT001
     """In a scenario it is a shortcoming, in the matrix a reason; what pays others is nobody's business."""
     network: Any = Node(transaction([COIN], [(pays, 5)]))
-    party: Any = SimpleNamespace(shows_transactions=True, name="mine", processor=SimpleNamespace(tick=lambda: None))
+    processor = SimpleNamespace(tick=lambda: None, support_retry=lambda _: SupportAnswer(paid_again=False, words="no"))
+    party: Any = SimpleNamespace(
+        shows_transactions=True, name="mine", processor=processor, signed_transactions=lambda _: []
+    )
     monkeypatch.setattr(stages, "payments_to", lambda *_: [])
     stage = Stage(network, party, ("legacy",))
     stage.customers.append(CUSTOMER)
