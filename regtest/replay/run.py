@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,8 +22,6 @@ from regtest.replay.selection import Selection
 from regtest.scenarios.model import Outcome, Scenario
 from regtest.scenarios.run import Play, perform_plays
 from regtest.services import Say, running_services
-
-log = logging.getLogger("regtest.story")
 
 _HURRY_S: Final = 20.0
 """How long whoever interrupts a run waits for a processor that hangs."""
