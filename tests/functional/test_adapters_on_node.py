@@ -108,7 +108,7 @@ def test_what_the_example_does_not_offer_is_not_passed(stage_network: Network) -
     assert cell.reasons == ("the processor does not offer owner_keys",)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no JavaScript here")
+@pytest.mark.skipif(shutil.which("node") is None, reason="waits for node: the example's adapter is JavaScript")
 def test_the_protocol_is_nobody_s_language(stage_network: Network) -> None:
     """The adapter in JavaScript asks its wallet what became of the txid, too."""
     who = contender_named(f"cmd:node {Path(examples.__file__).with_name('adapter.mjs')}")

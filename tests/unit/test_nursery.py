@@ -18,7 +18,7 @@ from regtest.process import ChildFailed
 from regtest.waiting import wait_for
 from tests.unit.test_process import is_gone
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for Linux: a forked process is held by a pidfd")
 
 MODULE = """
 import atexit, os, sys, time

@@ -30,7 +30,7 @@ def is_gone(pid: int) -> bool:
     return not said.strip() or said.strip().startswith("Z")
 
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux's")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="waits for Linux: the guardian holds servers by pidfds")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=on_linux)])

@@ -111,7 +111,7 @@ def test_the_cached_package_runs_through_its_own_loader(tmp_path: Path) -> None:
 
 APT = pytest.mark.skipif(
     not shutil.which("apt-get") or not any(keyring.is_file() for keyring in KEYRINGS),
-    reason="only where apt and Debian's keyring are",
+    reason="waits for apt and Debian's keyring",
 )
 
 

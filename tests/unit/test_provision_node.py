@@ -214,7 +214,7 @@ class TestWhereItLooks:
         assert isinstance(error, CacheUnwritable)
         assert "WITHDRAWALS_CACHE" in str(error)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+    @pytest.mark.skipif(os.geteuid() == 0, reason="waits for a user other than root, who can write everywhere")
     def test_a_read_only_cache_is_named(self, server: ReleaseServer) -> None:
         settings = server.publish(archive())
         settings.cache.mkdir(mode=0o555)

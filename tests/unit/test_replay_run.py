@@ -39,6 +39,23 @@ def play(wish: run.Wish) -> Replay:
     return run.replay(wish, say=lambda _what, _words: None, show=lambda _cell: None)
 
 
+def on_a_network(play_all: Callable[[Iterable[Play]], Iterator[Cell]]) -> Callable[..., Iterator[Cell]]:
+    """What plays a lane's scenarios, once its network is up."""
+
+    def scenarios(
+        plays: Iterable[Play],
+        _nodes: int,
+        _program: object,
+        _say: object,
+        meet: Callable[[Any], None],
+        **_named: object,
+    ) -> Iterator[Cell]:
+        meet(SimpleNamespace(rpc=RPC))
+        yield from play_all(plays)
+
+    return scenarios
+
+
 def test_a_run_of_the_matrix_alone_says_which_node_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no network of the scenarios then that could."""
 
@@ -75,15 +92,7 @@ def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPa
 def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report says so of every cell, and the other networks go on."""
 
-    def scenarios(
-        plays: Iterable[Play],
-        _nodes: int,
-        _program: object,
-        _say: object,
-        meet: Callable[[Any], None],
-        **_named: object,
-    ) -> Iterator[Cell]:
-        meet(SimpleNamespace(rpc=RPC))
+    def scenarios(plays: Iterable[Play]) -> Iterator[Cell]:
         [first, *rest] = [run._unplayed_scenario(*each) for each in plays]
         yield replace(first, standing=Standing.PASSED)
         if not first.is_control:
@@ -91,7 +100,7 @@ def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypat
         for each in rest:
             yield replace(each, standing=Standing.PASSED)
 
-    monkeypatch.setattr(run, "_scenarios", scenarios)
+    monkeypatch.setattr(run, "_scenarios", on_a_network(scenarios))
     chosen = select(scenarios=["mtgox", "lost-reply", "high-s"], controls=[CONTROLS["naive-txid"]])
     replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM))
     told = [(each.id, each.is_control, each.standing) for each in replay.cells]
@@ -121,15 +130,7 @@ def test_two_lanes_play_everything_once(monkeypatch: pytest.MonkeyPatch) -> None
     """The one whose matrix is over takes scenarios from the end, then controls; the report is in the kit's order."""
     lanes: set[int] = set()
 
-    def scenarios(
-        plays: Iterable[Play],
-        _nodes: int,
-        _program: object,
-        _say: object,
-        meet: Callable[[Any], None],
-        **_named: object,
-    ) -> Iterator[Cell]:
-        meet(SimpleNamespace(rpc=RPC))
+    def scenarios(plays: Iterable[Play]) -> Iterator[Cell]:
         for each in plays:
             lanes.add(threading.get_ident())
             time.sleep(0.01)
@@ -138,7 +139,7 @@ def test_two_lanes_play_everything_once(monkeypatch: pytest.MonkeyPatch) -> None
     def matrix(*_args: object, **_named: object) -> Iterator[Cell]:
         return iter([replace(PASSED, id=cell.id) for cell in planned_cells(["T02b"])])
 
-    monkeypatch.setattr(run, "_scenarios", scenarios)
+    monkeypatch.setattr(run, "_scenarios", on_a_network(scenarios))
     monkeypatch.setattr(run, "play_matrix", matrix)
     everything = list(KIT)
     chosen = select(scenarios=everything, classes=["T02b"], controls=list(CONTROLS.values()))
