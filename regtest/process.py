@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -202,11 +202,17 @@ def _die(pid: int, number: int, _frame: FrameType | None) -> None:
     os.kill(os.getpid(), number)
 
 
+def running_children() -> frozenset[Child]:
+    """Every server of this interpreter's, whoever in it started it."""
+    return frozenset(_all_running())
+
+
 @atexit.register
-def end_children() -> None:
-    """Kill every server of this interpreter's."""
+def end_children(*, but: Collection[Child] = ()) -> None:
+    """Kill every server of this interpreter's; `but` those, which are somebody else's."""
     for child in _all_running():
-        child.kill9()
+        if child not in but:
+            child.kill9()
 
 
 def _forget(child: Child) -> None:

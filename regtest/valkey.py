@@ -55,6 +55,10 @@ class Valkey:
         """Whether the server's process runs."""
         return self._child.alive
 
+    def require_alive(self) -> None:
+        """Raise `ChildFailed`, with its last words, unless the server runs."""
+        self._child.require_alive()
+
     def client(self) -> redis.Redis:
         """A new client; the caller closes it."""
         return redis.Redis.from_url(self.url)

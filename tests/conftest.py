@@ -87,6 +87,7 @@ def valkey() -> Iterator[Valkey | ExternalRedis]:
 def redis_url(valkey: Valkey | ExternalRedis) -> str:
     """The session's Redis server, emptied if it is ours; an external one is left as it is."""
     if isinstance(valkey, Valkey):
+        valkey.require_alive()
         client = valkey.client()
         client.flushall()
         client.close()

@@ -13,7 +13,7 @@ from regtest.matrix import planned_cells, play_matrix, unplayed_cell
 from regtest.network import Network
 from regtest.oracle import payments_by_script
 from regtest.party import NotOffered
-from regtest.process import end_children
+from regtest.process import end_children, running_children
 from regtest.processor import CannotPlay, Contender
 from regtest.provision import ExternalRedis, NodeProgram, provide_bitcoind, provide_redis
 from regtest.replay.cells import Cell, Replay, Standing, cell_of, must_of
@@ -55,7 +55,7 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
     go on, and what nobody has played in the end has failed. Raises `ProvisionError`, or what broke the first network,
     if none came up at all.
     """
-    began = time.monotonic()
+    began, of_others = time.monotonic(), running_children()
     program = wish.program or provide_bitcoind()
     work = _Work.of(wish)
     owed = {(cell.id, cell.processor): cell for cell in work.owed}
@@ -73,7 +73,7 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
         # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
         for lane in lanes:
             lane.stop()
-        end_children()
+        end_children(but=of_others)
         patience_s = _HURRY_S
         raise
     finally:

@@ -70,8 +70,10 @@ def test_a_run_of_the_matrix_alone_says_which_node_it_was(monkeypatch: pytest.Mo
 
 
 def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Not even one whose cell would have gone on for minutes."""
+    """Not even one whose cell would have gone on for minutes; and whoever called it keeps the servers of their own."""
     child = Child("a node", tmp_path / "output.txt")
+    of_another = Child("somebody else's", tmp_path / "other.txt")
+    of_another.spawn(["sleep", "600"])
 
     def played(*_args: object, **_named: object) -> Iterator[Cell]:
         child.spawn(["sleep", "600"])
@@ -87,6 +89,8 @@ def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         run.replay(run.Wish(WITHDRAWALS, select(classes=["T02b"]), PROGRAM), say=lambda *_: None, show=interrupted)
     assert not child.alive
+    assert of_another.alive
+    of_another.kill9()
 
 
 def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypatch: pytest.MonkeyPatch) -> None:
