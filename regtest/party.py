@@ -39,6 +39,7 @@ class Party:
 
     def __init__(self, name: str, processor: Processor) -> None:
         self.name, self.processor = name, processor
+        self._keys: dict[bytes, list[bytes]] = {}
 
     @property
     def shows_transactions(self) -> bool:
@@ -59,9 +60,16 @@ class Party:
             return self.processor.is_it_confirmed(request_id)
         return self.processor.status(request_id)
 
+    def fetch_keys(self, prevouts: Sequence[Prevout]) -> None:
+        """Ask for the secrets that are wanted while it is at work: an adapter may answer one message after another."""
+        holder = self._offered(HoldsKeys)
+        self._keys |= {prevout.script: holder.owner_keys([prevout]) for prevout in prevouts}
+
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
-        """The secrets that sign for these outputs."""
-        return self._offered(HoldsKeys).owner_keys(prevouts)
+        """The secrets that sign for these outputs; it is asked, unless all of them were fetched."""
+        if any(prevout.script not in self._keys for prevout in prevouts):
+            return self._offered(HoldsKeys).owner_keys(prevouts)
+        return list(dict.fromkeys(secret for prevout in prevouts for secret in self._keys[prevout.script]))
 
     def explain(self, txid: str) -> str:
         """What its operator does about a foreign spend of its coins; of one that never asks, nothing."""

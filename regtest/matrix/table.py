@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from regtest.faults import Meanwhile
-from regtest.malleate import CannotMalleate, ids_of
+from regtest.funding import script_of
+from regtest.malleate import CannotMalleate, Prevout, ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.malleate.wallet_keys import KeyNotInWallet
 from regtest.matrix.calls import SENDING, transactions_in
@@ -110,8 +111,18 @@ class Table:
             self._attempt("it has no address", lambda: addresses.extend(map(deposit, self.kind.coins)))
         if len(addresses) < len(self.kind.coins):
             return []
+        if self.overtaken and any(play.wanted.malleator.needs_key for play in self.plays):
+            self._attempt("its keys cannot be had", partial(self._fetch_keys, addresses))
         customers = sum(len(play.customers) for play in self.plays)
         return [coins_for(addresses) for _ in range(ATTEMPTS_POSSIBLE * customers)]
+
+    def _fetch_keys(self, addresses: Sequence[str]) -> None:
+        """Those of its coins, before it is at work: while it sends it may answer nobody."""
+        rpc = self.network.rpc
+        coins = [Prevout(bytes.fromhex(script_of(rpc, address)), sats) for address, sats in coins_for(addresses)]
+        # Who has none, or not these, says so of the cells that want them.
+        with contextlib.suppress(NotOffered, KeyNotInWallet):
+            self._up.fetch_keys(coins)
 
     def sign_all(self) -> None:
         """Have every cell's customers paid, one cell after another, and the mutants made of what was signed."""

@@ -139,7 +139,7 @@ def twin_is_first(stage: Stage) -> None:
             seated.set_result((raw, twin))
 
     stage.line.on("sendrawtransaction", Meanwhile(seat_a_twin), times=1)
-    stage.fund(COIN)
+    stage.party.fetch_keys(stage.fund(COIN))
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
     until(SIGNING_ROUNDS, seated.done, stage.work)

@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Final
 
 from regtest.funding import build_payment, script_of
-from regtest.malleate import ids_of
+from regtest.malleate import Prevout, ids_of
 from regtest.malleate.transaction import parse_transaction
 from regtest.network import Network
 from regtest.oracle import ChainPayment, payments_to
@@ -163,12 +163,15 @@ class Stage:
 
     # ------------------------------------------------------------------------------------------------- the beginning
 
-    def fund(self, *coin_sats: int) -> None:
+    def fund(self, *coin_sats: int) -> list[Prevout]:
         """Give the wallet coins, one of each of the story's kinds for each payment it could make, and bury them."""
+        coins: list[Prevout] = []
         for _ in range(ATTEMPTS_POSSIBLE):
             addresses = [self.party.processor.deposit_address(kind) for kind in self.coins]
-            self.network.fund_many(list(zip(addresses, coin_sats, strict=True)))
+            paid = self.network.fund_many(list(zip(addresses, coin_sats, strict=True)))
+            coins += [Prevout(bytes.fromhex(coin.script_hex), coin.amount_sats) for coin in paid]
         self.network.mine(ANCHOR_DEPTH)
+        return coins
 
     def deposits_come_in(self, sats: int) -> None:
         """A coin more for the wallet, as deep as any, in blocks that leave what waits in the mempool where it is."""

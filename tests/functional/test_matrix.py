@@ -14,6 +14,7 @@ from regtest.record import Role
 from regtest.replay.cells import Cell, Ending, Standing
 from regtest.scenarios import Outcome
 from regtest.scenarios.model import CORE_WALLET, NAIVE_TXID
+from tests.functional.one_thing import OneThingAtATime
 
 PLANNED = {cell.id: cell for cell in planned_cells(part=True)}
 PLAYED = [cell.id for cell in PLANNED.values() if cell.plan is Plan.PLAY]
@@ -246,3 +247,13 @@ def test_a_processor_that_breaks_fails_its_own_cells(bares: Mapping[str, Cell]) 
     cell = bares["W13/mutant-wins/bech32m/one"]
     assert cell.standing is Standing.FAILED
     assert "the story breaks off: RuntimeError: out of order" in cell.reasons
+
+
+def test_the_keys_of_a_busy_processor_are_had_before(bitcoind_binary: NodeProgram) -> None:
+    """Its mutant is made while it sends the original, and its node waits for that."""
+    who = Contender("busy", OneThingAtATime)
+    cells = list(play_matrix(who, bitcoind_binary, classes=["T09"], endings=[Ending.MUTANT_FIRST]))
+    assert cells
+    for cell in cells:
+        assert (cell.standing, cell.reasons) == (Standing.PASSED, ())
+        assert Role.TWIN in {exhibit.role for exhibit in cell.record.exhibits}

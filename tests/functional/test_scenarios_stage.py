@@ -26,6 +26,7 @@ from regtest.scenarios.shallows import CHAIN_TOO_LONG, LOWER_TIP
 from regtest.scenarios.stage import Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 from regtest.services import NODE_ARGS
+from tests.functional.one_thing import OneThingAtATime
 
 PAY: Final = "pay"
 VERSIONS: Final = 3
@@ -182,3 +183,10 @@ def test_a_sound_one_without_the_offer_is_not_offered(network: Network, scenario
     assert performance.not_offered is not None
     assert lacks in performance.not_offered
     assert performance.troubles == performance.shortcomings == ()
+
+
+def test_the_keys_for_a_twin_that_is_first_are_had_before(network: Network) -> None:
+    """One that sends answers nobody, and its node waits for the twin."""
+    performance = played(network, TWIN_FIRST, OneThingAtATime)
+    assert performance.troubles == performance.shortcomings == ()
+    assert performance.result.outcome is Outcome.PAID_ONCE
