@@ -47,6 +47,14 @@ _NAME_WIDTH: Final = 44
 @click.option("--inline", is_flag=True, help="Without Redis and worker processes: all work in this process.")
 @click.option("--complete", is_flag=True, help="Exit with 4 if any cell needs what the processor does not offer.")
 @click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    metavar="MINUTES",
+    help="Without a cell of a network for so long, what is left there has failed.",
+)
+@click.option(
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Where the narration goes; OUT/replay.log."
 )
 @click.option("--json", "as_json", is_flag=True, help="report.json on standard output, and all else on stderr.")
@@ -67,6 +75,7 @@ def replay_command(  # noqa: PLR0913 - one for each option
     log: Path | None,
     out: Path,
     *,
+    patience: float,
     controls: bool,
     inline: bool,
     complete: bool,
@@ -98,9 +107,8 @@ def replay_command(  # noqa: PLR0913 - one for each option
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with narrated_to(log or out / "replay.log"):
-        played = replay(
-            Wish(contender, chosen, program, processes=not inline), say=say, show=_teller(say, ink, processor)
-        )
+        wish = Wish(contender, chosen, program, processes=not inline, silence_s=patience * 60)
+        played = replay(wish, say=say, show=_teller(say, ink, processor))
     _write(out, played)
     if as_json:
         click.echo(document_text(played), nl=False)

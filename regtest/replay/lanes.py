@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -25,6 +26,13 @@ class _Ended:
     """What a lane says last."""
 
 
+class LaneSilent(Exception):
+    """Nothing came of a network for longer than anybody waits. What hangs there cannot be ended from outside."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing came of a network for {seconds / 60:g} minutes: a processor hangs, or is too slow")
+
+
 class Lane:
     """Cells made on a thread of their own, one after another."""
 
@@ -33,7 +41,10 @@ class Lane:
         self.errors: list[BaseException] = []
         """What its parts broke by."""
         self.said: queue.SimpleQueue[Cell | _Ended] = queue.SimpleQueue()
+        self.is_given_up = False
+        """Whether nobody waits for it any more."""
         self._parts, self._stopped = parts, threading.Event()
+        self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="replay-lane", daemon=True)
 
     def start(self) -> None:
@@ -43,6 +54,16 @@ class Lane:
     def stop(self) -> None:
         """Ask it to end after the cell that it is at."""
         self._stopped.set()
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Whether nothing has come of it for so long."""
+        return time.monotonic() - self._heard_at > seconds
+
+    def give_up(self, error: LaneSilent) -> None:
+        """It is over for whoever waits: what has come of it so far is all."""
+        self.stop()
+        self.errors.append(error)
+        self.is_given_up = True
 
     def end(self, patience_s: float | None = None) -> None:
         """The same, and wait until its servers are down; at most so long if somebody is in a hurry."""
@@ -59,6 +80,7 @@ class Lane:
 
     def _try(self, part: Part) -> None:
         """Each part has a network of its own, and breaks alone."""
+        self._heard_at = time.monotonic()
         try:
             self._take(part(self._meet))
         except BaseException as error:
@@ -73,20 +95,24 @@ class Lane:
             for cell in cells:
                 if self._stopped.is_set():
                     return
+                self._heard_at = time.monotonic()
                 self.said.put(cell)
         finally:
             # Closing the generator ends its servers.
             getattr(cells, "close", lambda: None)()
 
 
-def merged(lanes: Sequence[Lane]) -> Iterator[Cell]:
-    """What all of them make, as it is made, until the last one has ended."""
+def merged(lanes: Sequence[Lane], silence_s: float) -> Iterator[Cell]:
+    """What all of them make, as it is made, until the last one has ended, or has said nothing for so long."""
     open_lanes = list(lanes)
     while open_lanes:
         for lane in list(open_lanes):
             try:
                 made = lane.said.get(timeout=0.05)
             except queue.Empty:
+                if lane.is_silent_for(silence_s):
+                    lane.give_up(LaneSilent(silence_s))
+                    open_lanes.remove(lane)
                 continue
             if isinstance(made, _Ended):
                 open_lanes.remove(lane)

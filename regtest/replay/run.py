@@ -24,7 +24,7 @@ from regtest.scenarios.run import Play, perform_plays
 from regtest.services import Say, running_services
 
 _HURRY_S: Final = 20.0
-"""How long whoever interrupts a run waits for a processor that hangs."""
+"""How long a processor that hangs is waited for when its servers are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Wish:
     """The node to use; None: whichever can be had."""
     processes: bool = True
     """Whether a processor gets a Redis server and may work in processes of its own, in the scenarios."""
+    silence_s: float = 30 * 60.0
+    """After so long without a cell of a network, what is left there has failed; an ending's cells come together."""
 
     @property
     def has_matrix_lane(self) -> bool:
@@ -66,9 +68,13 @@ def replay(wish: Wish, *, say: Say, show: Callable[[Cell], None]) -> Replay:
     try:
         for lane in lanes:
             lane.start()
-        for cell in merged(lanes):
+        for cell in merged(lanes, wish.silence_s):
             cells[cell.id, cell.processor] = cell
             show(cell)
+        if any(lane.is_given_up for lane in lanes):
+            # Many a call that hangs ends with the servers that it waits for.
+            end_children(but=of_others)
+            patience_s = _HURRY_S
     except KeyboardInterrupt:
         # An ending of the matrix takes minutes, and whoever interrupts kills outright soon: it breaks off now.
         for lane in lanes:

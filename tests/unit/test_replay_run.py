@@ -93,6 +93,29 @@ def test_an_interrupted_run_leaves_no_server_behind(monkeypatch: pytest.MonkeyPa
     of_another.kill9()
 
 
+def test_a_processor_that_hangs_fails_and_the_report_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread can be ended from outside. The other networks are played to their end, and the run is not green."""
+    for_ever = threading.Event()
+
+    def scenarios(plays: Iterable[Play]) -> Iterator[Cell]:
+        for number, each in enumerate(plays):
+            if number and not each[1].is_control:
+                for_ever.wait(60)
+            yield replace(run._unplayed_scenario(*each), standing=Standing.PASSED)
+
+    monkeypatch.setattr(run, "_scenarios", on_a_network(scenarios))
+    monkeypatch.setattr(run, "_HURRY_S", 0.01)
+    chosen = select(scenarios=["mtgox", "lost-reply"], controls=[CONTROLS["naive-txid"]])
+    replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM, silence_s=0.5))
+    for_ever.set()
+    assert [(each.id, each.is_control) for each in replay.failed] == [("scenario/lost-reply", False)]
+    assert replay.broken == (
+        "LaneSilent: nothing came of a network for 0.00833333 minutes: a processor hangs, or is too slow",
+    )
+    assert replay.broken[0] in replay.failed[0].reasons[0]
+    assert not replay.is_green
+
+
 def test_a_network_that_breaks_fails_what_was_still_to_be_played_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report says so of every cell, and the other networks go on."""
 
