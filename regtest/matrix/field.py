@@ -31,6 +31,7 @@ class Field:
 
     def __post_init__(self) -> None:
         self.start_height = self.network.height
+        self._args_found: list[str] | None = None
 
     @property
     def plays(self) -> list[Play]:
@@ -46,6 +47,7 @@ class Field:
 
     def open(self) -> None:
         """Bring every processor up, and give all of them their coins at once."""
+        self._args_found = list(self.network.node.extra_args)
         for table in self.tables:
             table.bring_up()
         together: list[tuple[str, int]] = []
@@ -94,6 +96,13 @@ class Field:
             # The node says that TestBlockValidity failed, then a colon, the reason, a comma, and where it arose.
             return error.message.rpartition("failed: ")[2].partition(",")[0]
         return None
+
+    def put_back(self) -> None:
+        """Where an ending broke off: the next one finds the node's options and the split as this one has found them."""
+        if self._args_found is not None and self.network.node.extra_args != self._args_found:
+            self.network.node.restart(self._args_found)
+        if len(self.network.nodes) > 1:
+            self.network.split([0], [1])
 
     # --------------------------------------------------------------------------------------------------- the middle
 

@@ -95,6 +95,11 @@ def _play(field: Field, ending: Ending) -> None:
         log.exception("the ending %s breaks off", ending)
         for play in field.plays:
             play.break_off(f"the ending breaks off: {type(error).__name__}: {error}")
+        try:
+            field.put_back()
+        except Exception:
+            # The endings that follow find out what is wrong, and say it of their own cells.
+            log.exception("the network stays as it is")
 
 
 def _judged(field: Field, contender: Contender, began: float) -> list[Cell]:

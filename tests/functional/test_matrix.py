@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from regtest.contenders import CONTROLS, WITHDRAWALS, our_processor
 from regtest.matrix import Plan, planned_cells, play_matrix
+from regtest.matrix.field import FORGETFUL, Field
+from regtest.network import Network
 from regtest.processor import CannotPlay, Contender, Processor, Signing, Site, SupportAnswer
 from regtest.provision import NodeProgram
 from regtest.record import Role
@@ -257,3 +259,31 @@ def test_the_keys_of_a_busy_processor_are_had_before(bitcoind_binary: NodeProgra
     for cell in cells:
         assert (cell.standing, cell.reasons) == (Standing.PASSED, ())
         assert Role.TWIN in {exhibit.role for exhibit in cell.record.exhibits}
+
+
+def test_an_ending_that_breaks_off_leaves_the_node_as_it_was(
+    bitcoind_binary: NodeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the one in which its wallets say nothing; two nodes then disagree, as ever."""
+    monkeypatch.setattr(Field, "mempool", breaks_once(Field.mempool))
+    networks: list[Network] = []
+    endings = [Ending.NEITHER_IN_MEMPOOL, Ending.TWO_NODES]
+    args: list[list[str]] = []
+    for cell in play_matrix(WITHDRAWALS, bitcoind_binary, classes=["W13"], endings=endings, meet=networks.append):
+        args.append(networks[0].node.extra_args)
+        expected = Standing.FAILED if cell.ending is Ending.NEITHER_IN_MEMPOOL else Standing.PASSED
+        assert cell.standing is expected, cell.reasons
+    assert args
+    assert not any(word in words for word in FORGETFUL for words in args)
+
+
+def breaks_once(method: Callable[..., set[str]]) -> Callable[..., set[str]]:
+    calls: list[object] = []
+
+    def instead(*given: object) -> set[str]:
+        calls.append(given)
+        if len(calls) == 1:
+            raise RuntimeError("nobody there")
+        return method(*given)
+
+    return instead
