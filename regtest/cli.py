@@ -19,6 +19,7 @@ from regtest.demo import demo
 from regtest.malleate import catalogue_page, describe_malleators
 from regtest.provision import ProvisionError
 from regtest.replay.command import replay_command
+from regtest.replay.lanes import LaneSilent
 from regtest.report.ink import Ink
 from regtest.scenarios import SCENARIOS
 from regtest.scenarios.kit import KIT
@@ -106,6 +107,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=True)
-    except ProvisionError as error:
+    except (ProvisionError, LaneSilent) as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_NOTHING_PLAYED)

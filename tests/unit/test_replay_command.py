@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from regtest.cli import cli
+from regtest.cli import cli, main
 from regtest.contenders import CONTROLS
 from regtest.malleate import MALLEATORS
+from regtest.provision import ProvisionError
 from regtest.replay import command
 from regtest.replay.cells import Cell, Ending, Replay, Standing
+from regtest.replay.lanes import LaneSilent
 from regtest.replay.run import Wish
 from regtest.replay.selection import NothingSelected, select
 from regtest.report.document import NodeVersion
@@ -74,6 +78,26 @@ def test_a_wrong_command_line_plays_nothing(words: list[str]) -> None:
     done = CliRunner().invoke(cli, ["replay", *words])
     assert done.exit_code == 2
     assert words[-1] in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [ProvisionError("there is no bitcoind"), LaneSilent(1_800)], ids=lambda e: type(e).__name__
+)
+def test_where_no_node_comes_up_it_says_why(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence, by exit status 3: nothing was played."""
+
+    def replay(*_args: object, **_named: object) -> Replay:
+        raise error
+
+    monkeypatch.setattr(command, "replay", replay)
+    monkeypatch.setattr(sys, "argv", ["withdrawals-regtest", "replay", "mtgox", "--out", str(tmp_path)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == f"{error}\n"
 
 
 def cell(standing: Standing, *, control: bool = False) -> Cell:
