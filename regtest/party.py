@@ -67,7 +67,7 @@ class Party:
 
     def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
         """The secrets that sign for these outputs; it is asked, unless all of them were fetched."""
-        if any(prevout.script not in self._keys for prevout in prevouts):
+        if not all(self._keys.get(prevout.script) for prevout in prevouts):
             return self._offered(HoldsKeys).owner_keys(prevouts)
         return list(dict.fromkeys(secret for prevout in prevouts for secret in self._keys[prevout.script]))
 

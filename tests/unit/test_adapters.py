@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,28 @@ def test_a_remote_processor_has_the_offers_of_the_other_side_and_no_more(tmp_pat
     assert made.last is not None
     assert ("owner_keys", Prevout(b"\x51", 7)) in made.last.calls
     assert ("troubles", "a", "b", True) in made.last.calls
+
+
+class Keyring(Rich):
+    """One with a key for every coin that has an amount, named after it."""
+
+    def owner_keys(self, prevouts: Sequence[Prevout]) -> list[bytes]:
+        super().owner_keys(prevouts)
+        return [bytes([prevout.sats]) for prevout in prevouts if prevout.sats]
+
+
+def test_keys_that_were_fetched_are_not_asked_for_again(tmp_path: Path) -> None:
+    """Of several coins each secret once; where one of them was not fetched, or had no key then, it is asked."""
+    holder = Keyring(a_site(tmp_path))
+    party = Party("holder", holder)
+    one, other, keyless, unknown = (Prevout(bytes([n]), sats) for n, sats in enumerate((1, 1, 0, 2)))
+    party.fetch_keys([one, other, keyless])
+    holder.calls.clear()
+    assert party.owner_keys([one, other]) == [b"\1"]
+    assert holder.calls == []
+    party.owner_keys([one, keyless])
+    party.owner_keys([one, unknown])
+    assert holder.calls == [("owner_keys", one, keyless), ("owner_keys", one, unknown)]
 
 
 def test_the_site_arrives_whole(tmp_path: Path) -> None:

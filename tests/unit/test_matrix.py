@@ -13,6 +13,7 @@ from bitcoin.core import COutPoint, CTransaction, CTxIn, CTxOut
 from bitcoin.core.script import CScript
 
 from regtest.malleate import MALLEATORS, CannotMalleate, Prevout
+from regtest.malleate.wallet_keys import KeyNotInWallet
 from regtest.matrix import Plan, Size, Wanted, planned_cells
 from regtest.matrix.calls import transactions_in
 from regtest.matrix.judge import standing_of
@@ -349,6 +350,31 @@ def test_who_lacks_something_in_the_middle_answers_for_what_he_signed_before(mon
     """The cells after that have begun nothing, and are not offered."""
     plays = [Play(cell_named(f"T02{letter}/mutant-wins/legacy/one"), (c,)) for letter, c in (("b", A), ("c", B))]
     assert given_up(plays, Signs({"a": paying(A)}), monkeypatch) == [Standing.FAILED, Standing.NOT_OFFERED]
+
+
+class Keyless(Signs):
+    """One that has an address, and no key to show for it."""
+
+    def deposit_address(self, _kind: str) -> str:
+        return "bcrt1q"
+
+
+class Elsewhere(Keyless):
+    """One whose keys are not in its wallet."""
+
+    def owner_keys(self, _prevouts: object) -> list[bytes]:
+        raise KeyNotInWallet("0014")
+
+
+@pytest.mark.parametrize("processor", [Keyless(), Elsewhere()], ids=lambda p: type(p).__name__)
+def test_who_shows_no_keys_is_funded_all_the_same(processor: Signs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the cells that want them are not offered, each when it comes to it."""
+    table = table_of([Play(cell_named("T09/mutant-first/legacy/one"), (A,))], processor, monkeypatch)
+    monkeypatch.setattr("regtest.matrix.table.script_of", lambda *_: "0014" + "00" * 20)
+    table.overtaken = True
+    assert table.coins_wanted()
+    assert table.is_up
+    assert table.plays[0].unplayed is None
 
 
 def test_who_cannot_be_brought_up_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
