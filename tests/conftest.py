@@ -95,6 +95,13 @@ def redis_url(valkey: Valkey | ExternalRedis) -> str:
 
 
 @pytest.fixture
+def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
+    """A Redis of this test's own, to be flushed, killed, rolled back and written to by anybody."""
+    with Valkey(redis_program) as server:
+        yield server
+
+
+@pytest.fixture
 def make_node(request: pytest.FixtureRequest, bitcoind_binary: NodeProgram) -> Iterator[Callable[..., Bitcoind]]:
     """Start nodes with options of one's own: `make_node("-txindex", name="indexed")`; closed after the test."""
     started: list[Bitcoind] = []

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, Final
 
 import redis
 from rq import Queue, SimpleWorker
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -37,6 +38,8 @@ ALLOWED: Final[Mapping[str, Callable[..., None]]] = {
 WORKER_TTL_S: Final = 30
 """RQ wakes an idle worker 15 s before this: that is when it tells the ledger that it is alive."""
 TARGET_LENGTH_MAX: Final = 64
+START_AGAIN: Final = 75
+"""The exit status of a worker that broke off unasked (EX_TEMPFAIL of sysexits.h): starting it again is safe."""
 
 
 class JobRefused(Exception):
@@ -75,10 +78,27 @@ class BellJob(Job):
 
 
 class _Worker(SimpleWorker):
-    """A worker that also beats in the ledger, for `status`."""
+    """A worker that beats in the ledger, for `status`, and that a flush of Redis does not end, whenever it comes."""
 
+    max_connection_wait_time = 5.0  # RQ's is a minute: that long nobody would hear a Redis that is back
     parts: Parts
     beat_name: str
+    told_to_stop = False
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """RQ's, on SIGTERM and SIGINT; RQ itself does not tell such an end from one by an exception."""
+        self.told_to_stop = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """RQ's; whatever happens to RQ's record of a job while it is done, the next one is taken."""
+        try:
+            super().execute_job(job, queue)
+        except (InvalidJobOperation, ValueError) as error:
+            # Never from the job itself, whose exceptions RQ catches: when it has to note how the job ended, it stumbles
+            # over a record that is gone (the job's; ValueError: the execution's). We keep no such notes (I9).
+            log.warning("somebody removed a job while it was done (%s); going on", error)
+            self.executions.clear()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401 -- RQ's signature
         """RQ's heartbeat, and ours."""
@@ -91,7 +111,10 @@ class _Worker(SimpleWorker):
 
 
 def work(parts: Parts, queue_name: str) -> None:
-    """Serve one queue until told to stop. Raises ConfigError without Redis or, on `sign`, without a usable key file."""
+    """Serve one queue until told to stop; SystemExit with `START_AGAIN` when it breaks off unasked.
+
+    Raises ConfigError without Redis or, on `sign`, without a usable key file.
+    """
     if parts.config.redis_url is None:
         raise ConfigError("redis_url: a worker needs a queue; accepted: redis://host:port/0")
     if queue_name not in QUEUE_OF.values():
@@ -114,10 +137,13 @@ def work(parts: Parts, queue_name: str) -> None:
     try:
         worker.work(logging_level="WARNING", with_scheduler=False)
     except redis.RedisError as error:
-        log.warning("the queue broke off: %s; starting over is safe", error)
-        raise SystemExit(75) from error
+        log.warning("the queue broke off: %s", error)
     finally:
         connection.close()
+    if not worker.told_to_stop:
+        # RQ logs what ended its loop, and returns as if it had been asked to.
+        log.warning("the worker broke off; starting it again is safe")
+        raise SystemExit(START_AGAIN)
 
 
 def _open_signer(parts: Parts) -> None:

@@ -17,7 +17,6 @@ from rq.serializers import JSONSerializer
 
 from regtest.faults import AnswerError, AnswerHttp, DropRequest
 from regtest.network import Network
-from regtest.provision import RedisProgram
 from regtest.proxy import RpcProxy
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
@@ -34,13 +33,6 @@ REFUSALS: Final = 6
 """More than any retry counter that was seen to give up; five is a common default."""
 WAIT_S: Final = 90.0
 """Four processes start in two seconds on an idle machine, and in half a minute on one that is busy with other tests."""
-
-
-@pytest.fixture
-def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
-    """A Redis of this test's own, to be rolled back."""
-    with Valkey(redis_program) as server:
-        yield server
 
 
 def rings_in(bell: Valkey) -> dict[str, tuple[str, ...]]:

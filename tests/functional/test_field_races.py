@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -13,7 +13,6 @@ from typing import Final
 import pytest
 
 from regtest.network import Network
-from regtest.provision import RedisProgram
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
 from tests.functional.crash_ports import Meter
@@ -109,12 +108,6 @@ def test_a_click_at_any_moment_of_the_automatic_way(
 
 
 # ------------------------------------------------------------------------------------------------- everybody at once
-
-
-@pytest.fixture
-def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
-    with Valkey(redis_program) as server:
-        yield server
 
 
 @pytest.mark.covers("P18", "P9", "I5", "I9")

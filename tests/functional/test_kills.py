@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from regtest.network import Network
-from regtest.provision import RedisProgram
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
 from tests.functional.running import PATIENCE_S, ROLES, Running, wait_all_final, wait_all_sent
@@ -23,13 +22,6 @@ log = logging.getLogger(__name__)
 WITHDRAWALS: Final = 30
 POLICY: Final = {"batch_payments_max": 5, "resend_interval_s": 1}
 SATS: Final = 1_000_000
-
-
-@pytest.fixture
-def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
-    """A Redis of this test's own, to be flushed and killed."""
-    with Valkey(redis_program) as server:
-        yield server
 
 
 @pytest.fixture

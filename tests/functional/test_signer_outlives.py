@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from regtest.network import Network
-from regtest.provision import RedisProgram
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
 from tests.functional.crash_ports import When
@@ -32,12 +31,6 @@ def world(module_network: Network, make_world: Callable[..., World]) -> World:
     found.request("asked", sats=SATS)
     plan_all(found.parts)
     return found
-
-
-@pytest.fixture
-def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
-    with Valkey(redis_program) as server:
-        yield server
 
 
 def assert_it_cannot_be_taken_back(world: World, request_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -12,7 +12,6 @@ import pytest
 
 from regtest.network import Network
 from regtest.process import Child
-from regtest.provision import RedisProgram
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
 from tests.functional.crash_ports import Meter, When
@@ -121,12 +120,6 @@ def test_one_batch_sent_twice_at_once_is_one_transaction(
     assert len(world.events("attempt.accepted")) == 1
     world.mine_to_final()
     world.assert_final_and_paid_once()
-
-
-@pytest.fixture
-def bell(redis_program: RedisProgram) -> Iterator[Valkey]:
-    with Valkey(redis_program) as server:
-        yield server
 
 
 def said(child: Child, words: str) -> bool:

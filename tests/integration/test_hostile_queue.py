@@ -23,15 +23,12 @@ from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq.webhook import Webhook
 
-from regtest.process import Child
-from regtest.waiting import wait_for
+from regtest.valkey import Valkey
+from tests.integration.real_worker import QUEUE, RealWorker
 from tests.unit.front_desk import FrontDesk
-from withdrawals.bell import CALLABLE_OF, RedisBell
+from withdrawals.bell import CALLABLE_OF
 
 PLAN = CALLABLE_OF["plan"]
-QUEUE = "withdrawals"
-OUR_JOB_RAN = "cannot plan now"
-"""What the worker logs for a real job, because the desk's node does not answer."""
 
 
 class Secrets:
@@ -66,42 +63,9 @@ def listener() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-class Worker:
-    """`withdrawals work` as a real process on the desk's ledger and this Redis."""
-
-    def __init__(self, desk: FrontDesk, url: str) -> None:
-        desk.configure({"redis_url": url})
-        self.client = redis.Redis.from_url(url)
-        self.bell = RedisBell(url)
-        self.child = Child("worker", desk.directory / "worker.log")
-        self.child.spawn([sys.executable, "-m", "withdrawals", "--config", str(desk.config_path), "work"])
-
-    def log(self) -> str:
-        return self.child.output_path.read_text(encoding="utf-8", errors="replace")
-
-    def ring_and_wait(self) -> None:
-        """One ring of ours behind everything else, and the end of the queue."""
-        before = self.log().count(OUR_JOB_RAN)
-        assert self.bell.ring("plan")
-        wait_for(lambda: self.bell.backlog("plan") == 0, "the worker to take all jobs", 60)
-        wait_for(lambda: self.log().count(OUR_JOB_RAN) > before, "the worker to do our job")
-        self.child.require_alive()
-
-    def write(self, name: str, record: Mapping[str, str | bytes]) -> None:
-        """A record, key by key, at the end of the queue."""
-        for key, value in record.items():
-            self.client.hset(f"rq:job:{name}", key, value)
-        self.client.rpush(f"rq:queue:{QUEUE}", name)
-
-    def close(self) -> None:
-        self.child.kill9()
-        self.bell.close()
-        self.client.close()
-
-
 @pytest.fixture
-def worker(desk: FrontDesk, redis_url: str) -> Iterator[Worker]:
-    started = Worker(desk, redis_url)
+def worker(desk: FrontDesk, bell: Valkey) -> Iterator[RealWorker]:
+    started = RealWorker(desk, bell.url)
     yield started
     started.close()
 
@@ -162,13 +126,13 @@ def forge_with_our_names(client: redis.Redis, marks: Path, url: str) -> None:
 
 
 def test_a_plain_worker_does_whatever_a_record_says(
-    tmp_path: Path, redis_url: str, listener: tuple[str, list[str]]
+    tmp_path: Path, bell: Valkey, listener: tuple[str, list[str]]
 ) -> None:
     """So the forgeries have teeth."""
     url, asked = listener
-    client = redis.Redis.from_url(redis_url)
+    client = redis.Redis.from_url(bell.url)
     forge(client, tmp_path, url)
-    plain = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", redis_url, "--quiet"]
+    plain = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", bell.url, "--quiet"]
     serializer = ["--serializer", "rq.serializers.JSONSerializer", "--worker-class", "rq.SimpleWorker", QUEUE]
     subprocess.run([*plain, *serializer], check=True, timeout=60)
     client.close()
@@ -178,7 +142,7 @@ def test_a_plain_worker_does_whatever_a_record_says(
 
 @pytest.mark.covers("I9")
 def test_nothing_that_somebody_else_enqueued_is_run(
-    worker: Worker, desk: FrontDesk, tmp_path: Path, listener: tuple[str, list[str]]
+    worker: RealWorker, desk: FrontDesk, tmp_path: Path, listener: tuple[str, list[str]]
 ) -> None:
     """Functions of others, instances, keywords, two arguments, pickles, callbacks, webhooks: and then our own job."""
     url, asked = listener
@@ -212,7 +176,7 @@ ODD: Sequence[Mapping[str, str | bytes]] = [
 
 
 @pytest.mark.covers("I9")
-def test_records_that_cannot_be_read_are_passed_over(worker: Worker) -> None:
+def test_records_that_cannot_be_read_are_passed_over(worker: RealWorker) -> None:
     """They cost neither the worker nor the job behind them."""
     for number, odd in enumerate(ODD):
         worker.write(f"odd-{number}", {**GOOD, **odd})
@@ -223,7 +187,9 @@ def test_records_that_cannot_be_read_are_passed_over(worker: Worker) -> None:
 
 
 @pytest.mark.covers("I9")
-def test_nobody_else_chooses_how_long_a_job_may_take_or_how_often_it_comes_back(worker: Worker, redis_url: str) -> None:
+def test_nobody_else_chooses_how_long_a_job_may_take_or_how_often_it_comes_back(
+    worker: RealWorker, bell: Valkey
+) -> None:
     queue = Queue(QUEUE, connection=worker.client, serializer=JSONSerializer)
     job = queue.enqueue("os.getcwd", job_timeout=1, retry=Retry(max=100), result_ttl=-1, failure_ttl=-1)
     worker.ring_and_wait()
@@ -232,10 +198,3 @@ def test_nobody_else_chooses_how_long_a_job_may_take_or_how_often_it_comes_back(
     worker.ring_and_wait()
     assert worker.log().count("is not a job of ours") == refused > 0
     assert not Job.exists(job.id, connection=worker.client)
-
-
-@pytest.mark.covers("I9")
-def test_a_flushed_queue_is_heard_again(worker: Worker) -> None:
-    worker.ring_and_wait()
-    worker.client.flushall()
-    worker.ring_and_wait()
