@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import socketserver
@@ -58,18 +59,15 @@ class Wire:
             self._at, self._deed = number, deed
 
     def _relay(self, client: socket.socket) -> None:
-        with socket.create_connection(self._target) as server:
+        with contextlib.suppress(ConnectionError), socket.create_connection(self._target) as server:
             while True:
                 for side in select.select([client, server], [], [])[0]:
-                    try:
-                        said = side.recv(_MOST_BYTES)
-                        if not said:
-                            return
-                        if side is client:
-                            self._note(said)
-                        (server if side is client else client).sendall(said)
-                    except ConnectionError:
+                    said = side.recv(_MOST_BYTES)
+                    if not said:
                         return
+                    if side is client:
+                        self._note(said)
+                    (server if side is client else client).sendall(said)
 
     def _note(self, request: bytes) -> None:
         with self._lock:
