@@ -17,7 +17,7 @@ class WaitTimeout(TimeoutError):
         super().__init__(f"waited {timeout_s:g} s in vain for: {what}")
 
 
-def wait_for(predicate: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+def wait_for(predicate: Callable[[], object], what: str, timeout_s: float = 90.0) -> None:
     """Return as soon as `predicate()` is true; it is asked ever more seldom. Raises `WaitTimeout`."""
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_PAUSE_S

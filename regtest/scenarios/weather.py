@@ -24,7 +24,7 @@ SILENT_WALLETS: Final = "-walletbroadcast=0"
 _EXPIRY_S: Final = 337 * 3600
 """An hour more than what nodes keep in their mempools for."""
 _KICK_SATS: Final = 1_000_000
-_ANNOUNCED_S: Final = 3.0
+_ANNOUNCED_S: Final = 15.0
 _ANCESTORS_MAX: Final = 25
 """Up to Bitcoin Core 30; since 31 it is clusters that are limited, and the node says to what."""
 

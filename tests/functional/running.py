@@ -14,7 +14,7 @@ from regtest.process import Child
 from regtest.waiting import wait_for
 from tests.functional.world import FINAL_DEPTH, World, is_running
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 90.0
 """Within this time everything is done, with nobody helping, whatever was killed before it began."""
 ROLES: Final = ("work --queue withdrawals", "work --queue sign", "follow", "sweep")
 _STARTED = re.compile(r"INFO +withdrawals\.run: (.+) runs as pid (\d+)")

@@ -191,7 +191,7 @@ def test_on_a_node_that_stands_still_requests_wait_although_it_says_it_is_synced
     make_network: Callable[..., Network], make_world: Callable[..., World]
 ) -> None:
     """`initialblockdownload` latches: cut off for days, the node goes on saying false."""
-    network = make_network(f"-mocktime={int(time.time()) - 3 * DAY_S}")
+    network = make_network(f"-mocktime={int(time.time()) - 5 * DAY_S // 2}")
     world = make_world(network)
     world.fund_hot_wallet()
     world.tick()

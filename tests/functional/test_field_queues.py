@@ -20,8 +20,9 @@ from regtest.network import Network
 from regtest.proxy import RpcProxy
 from regtest.valkey import Valkey
 from regtest.waiting import wait_for
+from tests.functional.interrupted import STOPPED
 from tests.functional.running import Running, wait_all_final, wait_all_sent
-from tests.functional.world import COIN_SATS, World, is_running
+from tests.functional.world import COIN_SATS, World, is_running, state_of_process
 from withdrawals.core.types import BatchId
 from withdrawals.signing.journal import read_journal
 from workers.jobs import plan_all
@@ -33,6 +34,17 @@ REFUSALS: Final = 6
 """More than any retry counter that was seen to give up; five is a common default."""
 WAIT_S: Final = 90.0
 """Four processes start in two seconds on an idle machine, and in half a minute on one that is busy with other tests."""
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process does nothing; a node answers nobody, and does not refuse either: nothing comes back."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: state_of_process(pid) == STOPPED, "the process to stop")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def rings_in(bell: Valkey) -> dict[str, tuple[str, ...]]:
@@ -69,10 +81,10 @@ def test_a_redis_restored_from_an_older_snapshot_orders_what_is_long_since_paid(
     for batch_id in old_batches:
         world.parts.bell.ring("broadcast", batch_id)
     snapshot = bell.directory / "older.rdb"
-    with closing(bell.client()) as client:
+    with stopped(follower.pid), closing(bell.client()) as client:  # it rings after it has told the ledger of a block
         client.save()
+        ordered = rings_in(bell)
     shutil.copy(bell.directory / "dump.rdb", snapshot)
-    ordered = rings_in(bell)
     assert set(ordered["sign"]) >= {f"workers.jobs.sign {batch_id}" for batch_id in old_batches}
 
     running = Running(world)
@@ -94,17 +106,6 @@ def test_a_redis_restored_from_an_older_snapshot_orders_what_is_long_since_paid(
 
 
 # --------------------------------------------------------------------------------- P8: a lock shorter than the hang
-
-
-@contextmanager
-def stalled(network: Network) -> Iterator[None]:
-    """The node answers nobody, and does not refuse either: connections are taken and nothing comes back."""
-    pid = network.node.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def follower_epoch(world: World) -> int:
@@ -132,7 +133,7 @@ def test_a_node_that_hangs_for_longer_than_a_lease_makes_nobody_pay_twice(
     wait_for(lambda: world.processor.status().ledger_height == module_network.height, "a follower to be at the tip")
     requests = [world.customer(sats=SATS) for _ in range(6)]
     module_network.mine_empty()
-    with stalled(module_network):
+    with stopped(module_network.node.pid):
         epoch = follower_epoch(world)
         for request_id in requests:
             world.request(request_id)

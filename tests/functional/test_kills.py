@@ -125,6 +125,5 @@ def test_a_bell_that_nobody_hears_costs_a_sweep(running: Running) -> None:
     silent = world.open(lambda name, adapter: NoBell() if name == "bell" else adapter)
     Processor(silent).enqueue(request_id, customer.address, sats=customer.sats)
     began = time.monotonic()
-    wait_for(lambda: world.events("batch.planned"), "the sweeper to ring", 10.0)
-    assert time.monotonic() - began < world.config.sweep_interval_s + 3.0
+    wait_for(lambda: world.events("batch.planned"), "the sweeper to ring")
     judge(world, began)

@@ -16,7 +16,7 @@ from withdrawals.node.rpc import NodeRpc
 from withdrawals.node.scanning import scan_unspent
 
 PATIENCE_S = 120
-MANY = 12_000
+MANY = 30_000
 """Indices of one descriptor with two branches: a second or more of derivation, all under the node's reservation."""
 
 
@@ -63,7 +63,7 @@ def test_a_scan_that_we_gave_up_goes_on_in_the_node(module_network: Network) -> 
     """Which is why the next one may be refused for a while, and no more than that."""
     with rpc_of(module_network) as rpc:
         with pytest.raises(NodeUnavailable, match="Timeout"):
-            scan_unspent(rpc, wallet().descriptors[:1], index_max=MANY, timeout_s=0.2)
+            scan_unspent(rpc, wallet().descriptors[:1], index_max=MANY, timeout_s=0.6)
         with pytest.raises(ScanInProgress, match="already in progress"):
             scan_unspent(rpc, wallet().descriptors, index_max=1)
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,10 +25,12 @@ from tests.functional.world import COIN_SATS, World
 from withdrawals.core.model import BatchState
 from withdrawals.core.tx import view_of
 from withdrawals.errors import BreakerOpen, GateClosed, NotAllowed, StaleLedger
+from withdrawals.ports import FOLLOWER_LEASE
 from withdrawals.restoring import RecoveryReport
 from withdrawals.signing.journal import read_journal
 from withdrawals.steps.init import top_up_scripts
 from withdrawals.steps.sign import sign
+from workers.follower import LEASE_S
 from workers.jobs import broadcast_one, plan_all, sign_one
 
 SATS: Final = 1_000_000
@@ -319,13 +322,15 @@ def test_the_commands_are_three_and_the_first_waits_for_dead_followers(world: Wo
     """As an operator types them: refused while a follower is alive, then done, and done again without a change."""
     world.tick()
     world.stop_inline()
+    follow_elsewhere(world, after_s=LEASE_S, for_s=600)
     refused = run(world, "recover", "--reason", WHY)
     assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (3, "not_allowed")
+    follow_elsewhere(world, after_s=0, for_s=3)
 
     def done() -> bool:
         return run(world, "recover", "--reason", WHY).returncode == 0
 
-    wait_for(done, "the dead follower's lease to end", timeout_s=30)
+    wait_for(done, "the dead follower's lease to end")
     report = json.loads(run(world, "recover", "--fence", "--reason", WHY).stdout)
     assert report["fence"]["coins"] == 8
     again = json.loads(run(world, "recover", "--fence", "--reason", WHY).stdout)
@@ -336,6 +341,12 @@ def test_the_commands_are_three_and_the_first_waits_for_dead_followers(world: Wo
     for _ in range(3):
         world.mine_to_final()
     world.assert_final_and_paid_once()
+
+
+def follow_elsewhere(world: World, *, after_s: int, for_s: int) -> None:
+    """Somebody takes the follower's lease, at a time when nobody else has it any more, and then says no more."""
+    with closing(world.open()) as parts, parts.ledger.begin() as tx:
+        assert tx.take_lease(FOLLOWER_LEASE, "elsewhere", now=parts.clock.now() + after_s, ttl_s=for_s)
 
 
 def run(world: World, *words: str) -> subprocess.CompletedProcess[str]:

@@ -117,11 +117,11 @@ def test_the_real_signing_process_stopped_and_a_second_one_waiting(
     second = world.spawn("work", "--queue", "sign", name="second")
     log = second.output_path
     wait_for(lambda: "serving the queue" in log.read_text(encoding="utf-8"), "the second signer to serve")
-    world.parts.bell.ring("sign", world.batch("asked").id)
+    wait_for(lambda: world.parts.bell.ring("sign", world.batch("asked").id), "Redis to take a ring")
     wait_for(lambda: "cannot sign b-" in log.read_text(encoding="utf-8"), "the second signer to be refused")
     assert world.signed("asked") == []
     stopped.kill9()
-    world.parts.bell.ring("sign", world.batch("asked").id)
+    wait_for(lambda: world.parts.bell.ring("sign", world.batch("asked").id), "Redis to take a ring")
     wait_for(lambda: world.signed("asked"), "the second signer to sign")
     assert len(read_journal(world.journal_path)) == 1
     second.ask_to_end()

@@ -19,7 +19,7 @@ SCRIPT = "0014" + "11" * 20
 OTHER = "0014" + "22" * 20
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.covers("P3", "P7", "I9")
 @pytest.mark.parametrize(
     ("kills_per_minute", "kills_min", "roles_min"),
@@ -35,7 +35,7 @@ def test_nobody_is_paid_twice_or_never_while_things_die_and_lie(
     command = [sys.executable, "-m", "tests.soak", "--minutes", str(MINUTES), "--seed", str(SEED)]
     if kills_per_minute:
         command += ["--kills", str(kills_per_minute)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=220)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580)
     assert finished.returncode == 0, finished.stderr
     told = json.loads(finished.stdout.splitlines()[-1])
     assert (told["violations"], told["paid_twice"], told["lost"]) == ([], 0, 0)

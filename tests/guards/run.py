@@ -43,6 +43,7 @@ def _start(rows: Sequence[Guard], at: int, folder: Path) -> tuple[subprocess.Pop
     report, output = folder / f"guards-{at}.json", folder / f"guards-{at}.log"
     tests = dict.fromkeys(f"tests/unit/{g.function}" for g in rows)
     words = ["-q", "-p", "tests.guards.plugin", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no"]
+    words.append("--hypothesis-profile=ci")  # the same examples in every run, and no deadline
     options = [f"--guards-report={report}", f"--guards-rows={at}:{at + len(rows)}", f"--basetemp={folder / str(at)}"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_") and k != "CI"}
     with output.open("wb") as log:

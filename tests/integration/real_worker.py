@@ -34,7 +34,7 @@ class RealWorker:
     def ring_and_wait(self) -> None:
         """One ring of ours behind everything else, until it is done."""
         before = self.log().count(OUR_JOB_RAN)
-        assert self.bell.ring("plan")
+        wait_for(lambda: self.bell.ring("plan"), "Redis to take a ring")
         wait_for(self._has_taken_all, "the worker to take all jobs", 60)
         wait_for(lambda: self.log().count(OUR_JOB_RAN) > before, "the worker to do our job")
         self.child.require_alive()

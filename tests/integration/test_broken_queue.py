@@ -37,6 +37,12 @@ def waits(wire: Wire) -> bool:
     return wire.sent[-1:] == ["BLMOVE"]
 
 
+def work_and_wait(worker: RealWorker, wire: Wire) -> None:
+    """One job of ours; it is over, with all that RQ notes of it, and the worker asks for the next."""
+    worker.ring_and_wait()
+    wait_for(lambda: waits(wire), "the worker to wait for a job")
+
+
 def ended_with(worker: RealWorker) -> str:
     assert worker.child.wait(30)
     with pytest.raises(ChildFailed) as said:
@@ -59,23 +65,23 @@ def test_a_flush_at_any_moment_of_a_job_leaves_the_worker_at_work(
     worker: RealWorker, wire: Wire, put_a_job: Callable[[RealWorker], None]
 ) -> None:
     """Before every request between taking a job and asking for the next; the same process does the one after it."""
-    worker.ring_and_wait()
     before = 0
     while True:
-        wait_for(lambda: waits(wire), "the worker to wait for a job")
+        work_and_wait(worker, wire)
         wire.before(before + 1, worker.client.flushall)
         put_a_job(worker)
         wait_for(lambda: waits(wire) or not worker.child.alive, f"the end of a job flushed at request {before + 1}")
         if not wire.happened:
             break
         before += 1
-        worker.ring_and_wait()
     assert before >= REQUESTS_MIN
 
 
 @pytest.mark.covers("I9")
-def test_a_redis_that_is_killed_while_the_worker_waits_is_heard_again(worker: RealWorker, bell: Valkey) -> None:
-    worker.ring_and_wait()
+def test_a_redis_that_is_killed_while_the_worker_waits_is_heard_again(
+    worker: RealWorker, wire: Wire, bell: Valkey
+) -> None:
+    work_and_wait(worker, wire)
     bell.kill9()
     wait_for(lambda: "could not connect to Redis" in worker.log(), "the worker to see that Redis is gone")
     bell.start()
@@ -86,8 +92,7 @@ def test_a_redis_that_is_killed_while_the_worker_waits_is_heard_again(worker: Re
 @pytest.mark.covers("I9")
 def test_a_worker_that_is_cut_off_with_a_job_in_hand_asks_to_be_started_again(worker: RealWorker, wire: Wire) -> None:
     """Not with 0, as if it had been told to end: whoever looks after it would leave it at that."""
-    worker.ring_and_wait()
-    wait_for(lambda: waits(wire), "the worker to wait for a job")
+    work_and_wait(worker, wire)
 
     def cut() -> None:
         raise ConnectionError
@@ -100,8 +105,8 @@ def test_a_worker_that_is_cut_off_with_a_job_in_hand_asks_to_be_started_again(wo
 
 
 @pytest.mark.parametrize("redis_is", ["there", "gone"])
-def test_a_worker_that_is_told_to_end_ends_with_0(worker: RealWorker, bell: Valkey, redis_is: str) -> None:
-    worker.ring_and_wait()
+def test_a_worker_that_is_told_to_end_ends_with_0(worker: RealWorker, wire: Wire, bell: Valkey, redis_is: str) -> None:
+    work_and_wait(worker, wire)
     if redis_is == "gone":
         bell.kill9()
         wait_for(lambda: "could not connect to Redis" in worker.log(), "the worker to see that Redis is gone")

@@ -297,18 +297,18 @@ def test_nobody_at_the_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "start_s", "why"),
     [
-        ("echo my database is gone; exit 3", r"ended by itself with status 3[\s\S]*my database is gone"),
-        ("echo hello; exec sleep 60", r"in vain for: a line with its address[\s\S]*hello"),
-        ("echo http://127.0.0.1:1; exec sleep 60", "open: no answer"),
+        ("echo my database is gone; exit 3", 60.0, r"ended by itself with status 3[\s\S]*my database is gone"),
+        ("echo hello; exec sleep 60", 3.0, r"in vain for: a line with its address[\s\S]*hello"),
+        ("echo http://127.0.0.1:1; exec sleep 60", 60.0, "open: no answer"),
     ],
     ids=["ends", "never says where", "does not listen"],
 )
-def test_a_command_that_is_no_adapter(tmp_path: Path, text: str, why: str) -> None:
+def test_a_command_that_is_no_adapter(tmp_path: Path, text: str, start_s: float, why: str) -> None:
     """What it printed is in the message, and it is not left running."""
     with pytest.raises(AdapterUnreachable, match=why):
-        remote_by_command(["sh", "-c", text], Patience(start_s=3.0))(a_site(tmp_path))
+        remote_by_command(["sh", "-c", text], Patience(start_s=start_s))(a_site(tmp_path))
 
 
 def test_an_adapter_that_takes_too_long_leaves_what_it_did_unknown(tmp_path: Path) -> None:

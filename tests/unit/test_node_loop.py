@@ -37,15 +37,15 @@ def rpc(node: FakeNode, tmp_path: Path) -> Iterator[NodeRpc]:
 @pytest.fixture(autouse=True)
 def _only_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops that other tests of this process may have left running are none of ours."""
-    monkeypatch.setattr(sys.modules[__name__], "_others", {thread.ident for thread in threading.enumerate()})
+    monkeypatch.setattr(sys.modules[__name__], "_others", set(threading.enumerate()))
 
 
-_others: set[int | None] = set()
+_others: set[threading.Thread] = set()
 
 
 def loops() -> int:
     """How many loop threads this process has, since the test began."""
-    return sum(thread.name == "node-rpc" and thread.ident not in _others for thread in threading.enumerate())
+    return sum(thread.name == "node-rpc" and thread not in _others for thread in threading.enumerate())
 
 
 def fork_and_try(deed: Callable[[], bool]) -> int:

@@ -229,7 +229,7 @@ def test_waiting_for_an_answer_has_an_end(node: FakeNode, cookie: Path, method: 
         return node.usual(request)
 
     node.behave = slow
-    with client_of(node, cookie, timeout_s=0.3) as rpc, pytest.raises(error, match="Timeout"):
+    with client_of(node, cookie, timeout_s=2.0) as rpc, pytest.raises(error, match="Timeout"):
         rpc.call(method)
     node.released.set()
 
@@ -237,7 +237,7 @@ def test_waiting_for_an_answer_has_an_end(node: FakeNode, cookie: Path, method: 
 def test_an_answer_that_drips_has_an_end_too(node: FakeNode, cookie: Path) -> None:
     """Every byte comes in time, the last of them never."""
     node.behave = lambda request: Reply(result_text(request, "1").body, drip_s=0.1)
-    with client_of(node, cookie, timeout_s=0.4) as rpc, pytest.raises(OutcomeUnknown, match="TimeoutError"):
+    with client_of(node, cookie, timeout_s=2.0) as rpc, pytest.raises(OutcomeUnknown, match="TimeoutError"):
         rpc.call(WRITE)
     node.released.set()
 

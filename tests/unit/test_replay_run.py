@@ -106,11 +106,11 @@ def test_a_processor_that_hangs_fails_and_the_report_comes(monkeypatch: pytest.M
     monkeypatch.setattr(run, "_scenarios", on_a_network(scenarios))
     monkeypatch.setattr(run, "_HURRY_S", 0.01)
     chosen = select(scenarios=["mtgox", "lost-reply"], controls=[CONTROLS["naive-txid"]])
-    replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM, silence_s=0.5))
+    replay = play(run.Wish(WITHDRAWALS, chosen, PROGRAM, silence_s=3.0))
     for_ever.set()
     assert [(each.id, each.is_control) for each in replay.failed] == [("scenario/lost-reply", False)]
     assert replay.broken == (
-        "LaneSilent: nothing came of a network for 0.00833333 minutes: a processor hangs, or is too slow",
+        "LaneSilent: nothing came of a network for 0.05 minutes: a processor hangs, or is too slow",
     )
     assert replay.broken[0] in replay.failed[0].reasons[0]
     assert not replay.is_green
