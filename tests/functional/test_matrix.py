@@ -288,3 +288,23 @@ def breaks_once(method: Callable[..., set[str]]) -> Callable[..., set[str]]:
         return method(*given)
 
     return instead
+
+
+def test_who_sends_again_before_anybody_looks_has_not_failed(
+    bitcoind_binary: NodeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that was started anew has forgotten it; a processor that works on its own may be the first to see that."""
+    look = Field.mempool
+
+    def after_a_round(field: Field, node: int = 0) -> set[str]:
+        field.work()
+        return look(field, node)
+
+    monkeypatch.setattr(Field, "mempool", after_a_round)
+    cells = list(
+        play_matrix(WITHDRAWALS, bitcoind_binary, classes=["T02b", "W04"], endings=[Ending.NEITHER_IN_MEMPOOL])
+    )
+    assert len(cells) >= 2
+    for cell in cells:
+        told = [moment.words for moment in cell.record.moments if moment.label == "the block is lost"]
+        assert (cell.standing, cell.reasons, told) == (Standing.PASSED, (), ["the original was sent again at once"])
