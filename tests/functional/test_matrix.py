@@ -293,7 +293,7 @@ def breaks_once(method: Callable[..., set[str]]) -> Callable[..., set[str]]:
 def test_who_sends_again_before_anybody_looks_has_not_failed(
     bitcoind_binary: NodeProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node that was started anew has forgotten it; a processor that works on its own may be the first to see that."""
+    """A node that is started anew has forgotten it; a processor that works on its own may see that before we do."""
     look = Field.mempool
 
     def after_a_round(field: Field, node: int = 0) -> set[str]:
