@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from regtest.bitcoind import Bitcoind
 from regtest.network import Network
@@ -25,6 +26,12 @@ from regtest.provision import (
 from regtest.valkey import Valkey
 
 pytest_plugins = ["pytester", "tests.covers"]
+
+# An example may take as long as a busy machine needs: speed is measured in `make bench`. In CI (`CI=true`) Hypothesis's
+# own profile says so too, and draws the same examples every time.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if os.environ.get("CI") != "true":
+    settings.load_profile("unhurried")
 
 _failed = pytest.StashKey[bool]()
 
