@@ -15,7 +15,6 @@ from regtest.scenarios.twins import COIN
 _DEPOSIT: Final = 3 * COIN_SATS
 _OWED_SATS: Final = 2 * COIN_SATS
 _REFILL: Final = 250_000_000
-_FEE_RATE: Final = 10
 _BELOW: Final = 2
 """How far the new tip is below the deposit's block, so that its lock time is ahead again."""
 _CATCH_UP: Final = 9
@@ -52,10 +51,9 @@ def lower_tip(stage: Stage) -> None:
 
 def _locked_payment(stage: Stage, sats: int) -> bytes:
     """A deposit that no block may have before the next one."""
-    miner, address = stage.network.miner, stage.party.processor.deposit_address(stage.coins[0])
-    unfunded = miner.createrawtransaction([], [{address: btc_of(sats)}], stage.network.height)
-    funded = miner.fundrawtransaction(unfunded, {"fee_rate": _FEE_RATE})
-    return bytes.fromhex(miner.signrawtransactionwithwallet(funded["hex"])["hex"])
+    address = stage.party.processor.deposit_address(stage.coins[0])
+    raw, _ = build_payment(stage.network.miner, [(address, sats)], lock_time=stage.network.height)
+    return bytes.fromhex(raw)
 
 
 def _refill(stage: Stage) -> None:
