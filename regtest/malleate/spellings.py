@@ -57,9 +57,13 @@ def add_trailing_byte(target: SignedInput, _keys: Keys) -> Unlocking:
 
 
 def make_r_negative(target: SignedInput, _keys: Keys) -> Unlocking:
-    """The zero byte that keeps R positive, left out. OpenSSL took R for positive all the same."""
+    """The zero byte that keeps R positive, left out. OpenSSL took R for positive all the same.
+
+    One short R in 256 has such a byte, too: it is so small that its first byte is zero, and the next has its high bit
+    set. It is left alone, or it would be a matter of luck whether this can be done to what a grinding signer signed.
+    """
     signature = target.signature
-    if signature.is_padded or signature.r[0]:
+    if signature.is_padded or signature.has_short_r:
         raise Unfit("its R is short: signers that grind, such as Bitcoin Core, never make another")
     return target.with_signature(replace(signature, r=signature.r[1:]).encode())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
+from regtest.faults import Answer
 from regtest.funding import build_payment
 from regtest.malleate import ids_of
 from regtest.party import NotOffered
@@ -31,7 +33,7 @@ _REFILL: Final = 3 * COIN_SATS
 def bump_chain(stage: Stage) -> None:
     """Two bumps, each of which needs one more coin; then a miner takes the first version, and tries the others."""
     stage.party.needs(Bumps)
-    rate = _rate_of(stage)
+    rate = rate_from_now_on(stage)
     fund_exactly(stage, OWED_SATS + _TIGHT_VSIZE * rate, *[_LITTLE_VSIZE * rate] * _BUMPS, COIN)
     stage.owe(OWED_SATS)
     stage.tell(OWED, f"{btc_of(OWED_SATS)} BTC")
@@ -112,10 +114,15 @@ def older_version_wins(stage: Stage) -> None:
     stage.curtain()
 
 
-def _rate_of(stage: Stage) -> int:
-    """What the node would have a payment cost, in satoshis per virtual byte; it learns from what it has seen."""
+def rate_from_now_on(stage: Stage) -> int:
+    """What the node would have a payment cost, in satoshis per virtual byte, which is its answer from now on.
+
+    It learns from what it has seen, and might think otherwise by the time that the coins are buried.
+    """
     guess = stage.network.rpc.estimatesmartfee(_TARGET_BLOCKS)
-    return max(_LEAST_RATE, sats_of(guess.get("feerate", 0)) // 1_000)
+    rate = max(_LEAST_RATE, sats_of(guess.get("feerate", 0)) // 1_000)
+    stage.line.on("estimatesmartfee", Answer({"feerate": Decimal(btc_of(1_000 * rate)), "blocks": _TARGET_BLOCKS}))
+    return rate
 
 
 def _needs_another_coin(older: bytes, newer: bytes) -> bool:
@@ -142,6 +149,7 @@ BUMP_CHAIN: Final = Scenario(
     nobody_loses="Three bump from the change alone, and the node's wallet adds a coin only as it draws it.",
     sits_out=("*",),
     coins=("bech32",),
+    proxied=True,
 )
 
 BUMPED_TWINS: Final = Scenario(

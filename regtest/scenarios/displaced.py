@@ -21,8 +21,8 @@ from regtest.scenarios.model import BATCH_VERDICT, CORE_WALLET, NAIVE_TXID, RESE
 from regtest.scenarios.stage import ANCHOR_DEPTH, OWED, SIGNED, Stage
 from regtest.scenarios.twins import COIN, OWED_SATS
 
-_TIGHT_SATS: Final = OWED_SATS + 6_000
-"""A coin that pays, and does not any more when somebody has moved it."""
+_TIGHT_SATS: Final = OWED_SATS + 9_000
+"""A coin that pays, whatever the node has come to think of fees, and does not any more when somebody has moved it."""
 _REFILL: Final = 3 * COIN_SATS
 _TAKEN_BACK_FEE_SATS: Final = 20_000
 _POISON_SATS: Final = 1_000
