@@ -48,6 +48,8 @@ _NOTICE: Final = struct.Struct("=QIIiIQ6Q")
 _ANSWER: Final = struct.Struct("=QqiI")
 _LOOK_EVERY_MS: Final = 100
 _TRY: Final = "--try"
+_NO_FILE: Final = b"\0"
+"""How the name of a Unix socket begins that is in no directory."""
 
 
 class Call(Enum):
@@ -123,8 +125,12 @@ class Disk:
             return errno.ENOSPC if rule.fault is Fault.FULL else errno.EIO
 
     @contextmanager
-    def listening(self, address: Path) -> Iterator[Callable[[Sequence[str]], list[str]]]:
-        """Hands out what makes a command run on this disk. End what runs before the block ends."""
+    def listening(self) -> Iterator[Callable[[Sequence[str]], list[str]]]:
+        """Hands out what makes a command run on this disk. End what runs before the block ends.
+
+        The kernel names the socket: a path may have 107 bytes, and that of a test's directory is as long as it happens
+        to be.
+        """
         end = threading.Event()
         threads: list[threading.Thread] = []
 
@@ -144,13 +150,14 @@ class Disk:
                         caller.send(b"!")
 
         with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(address))
+            server.bind("")
+            address = server.getsockname().removeprefix(_NO_FILE).decode("ascii")
             server.listen()
             server.settimeout(_LOOK_EVERY_MS / 1000)
             threads.append(threading.Thread(target=accept, daemon=True))
             threads[0].start()
             try:
-                yield lambda command: [sys.executable, "-m", "tests.functional.disk_faults", str(address), *command]
+                yield lambda command: [sys.executable, "-m", "tests.functional.disk_faults", address, *command]
             finally:
                 end.set()
                 for thread in threads:
@@ -242,7 +249,7 @@ def main(words: Sequence[str]) -> None:
         os._exit(0)
     address, *command = words
     with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(address)
+        caller.connect(_NO_FILE + address.encode("ascii"))
         listener = install()
         socket.send_fds(caller, [b"!"], [listener])
         caller.recv(1)

@@ -60,7 +60,7 @@ def on_disk(
     world = make_world(module_network, redis_url=redis_url, policy=POLICY)
     world.fund_hot_wallet(*[COIN_SATS] * 8)
     disk = Disk()
-    with disk.listening(world.directory / "disk.sock") as shim:
+    with disk.listening() as shim:
         yield OnDisk(world, disk, shim)
         world.close()  # whoever waits for our answers must not outlive us
 
