@@ -38,6 +38,7 @@ from regtest.scenarios.perform import perform
 from regtest.services import NODE_ARGS
 
 COIN_SATS, SATS = 50_000_000, 30_000_000
+WAIT_S = 90.0
 OFFERED = (Bumps, Crashes, HoldsKeys, KeepsBackups, RunsTwice, ShowsTransactions, TellsBeliefs)
 OURS = [control for name, control in CONTROLS.items() if name != NAIVE_TXID]
 
@@ -150,11 +151,11 @@ def test_a_control_that_dies_while_it_sends_says_nothing_more(
         proxy.on(call, held, times=1)
         working = threading.Thread(target=desk.tick, daemon=True)
         working.start()
-        assert held.reached.wait(30)
+        assert held.reached.wait(WAIT_S)
         desk.kill()
         assert len(desk.signed_transactions("w1")) == 1
         held.release.set()
-        working.join(30)
+        working.join(WAIT_S)
         assert not working.is_alive()
         assert proxy.calls(call) == 1
         desk.start()

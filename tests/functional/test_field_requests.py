@@ -15,6 +15,7 @@ from regtest.network import Network
 from tests.functional.crash_ports import When
 from tests.functional.field_victims import spawn_victim
 from tests.functional.interrupted import wait_stopped
+from tests.functional.running import PATIENCE_S
 from tests.functional.world import COIN_SATS, World
 from withdrawals.errors import DuplicateRequest, NotAllowed, UnknownId
 from workers.jobs import plan_all, sign_one
@@ -96,7 +97,7 @@ def test_a_request_whose_answer_was_lost_is_under_way(world: World) -> None:
     """The exchange heard nothing, as if it had failed. To give the money back on that is to pay twice; it asks."""
     one = world.customer("one", sats=SATS)
     asked = spawn_victim(world, "ledger.commit", When.AFTER, "die", "enqueue", *body_of(world, one))
-    assert asked.wait(30.0)
+    assert asked.wait(PATIENCE_S)
     assert asked.output_path.read_bytes() == b""
     first = world.processor.show(one).withdrawal
     world.tick()
@@ -121,7 +122,7 @@ def test_a_request_that_was_lost_on_its_way_is_repeated_by_its_key(world: World)
     """From outside it looks the same. Asked by its id the processor says that it never had it."""
     one = world.customer("one", sats=SATS)
     asked = spawn_victim(world, "ledger.commit", When.BEFORE, "die", "enqueue", *body_of(world, one))
-    assert asked.wait(30.0)
+    assert asked.wait(PATIENCE_S)
     assert asked.output_path.read_bytes() == b""
     with pytest.raises(UnknownId):
         world.processor.show(one)
