@@ -14,6 +14,7 @@ from withdrawals.core.model import WithdrawalState
 from withdrawals.core.types import WithdrawalId
 from withdrawals.errors import InvariantBroken
 from withdrawals.processor import Processor
+from withdrawals.runtime import SystemClock
 
 COMMANDS = sorted(cli.commands)
 PROCESSES = {"work", "follow", "sweep", "run"}
@@ -191,7 +192,9 @@ def test_retry_in_json_carries_the_evidence(desk: FrontDesk) -> None:
 # -------------------------------------------------------------------------------------------------- answers, for people
 
 
-def test_status_says_what_is_wrong_and_ends_with_1(desk: FrontDesk) -> None:
+def test_status_says_what_is_wrong_and_ends_with_1(desk: FrontDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It tells ages in days, and a day could turn between the two looks.
+    monkeypatch.setattr(SystemClock, "now", lambda _clock: 1_800_000_000)
     said = desk.says("status")
     assert said.code == 1
     looks = [line for line in said.out.splitlines() if line.startswith("LOOK: ")]
