@@ -181,6 +181,7 @@ def test_any_error_rolls_the_whole_transaction_back(ledger: SqlLedger) -> None:
         assert view.list_withdrawals() == ()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_ledger_opened_before_a_fork_refuses_to_work_after_it(ledger: SqlLedger) -> None:
     """SQLite's locks do not survive a fork; the child would corrupt the file."""
     child = os.fork()
