@@ -61,7 +61,8 @@ _TABLE: Final = (
         spellings.add_trailing_byte, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG,
         wallets=LEGACY),
     Malleator("T03e", NOBODY, Kind.P2PKH, "R negative, for want of its zero byte", by.NON_DER,
-        "A number whose high bit is set is negative in DER; the old reader dropped the sign.",
+        ("A number whose high bit is set is negative in DER; the old reader dropped the sign. One short R in 256 has"
+         " such a byte by chance, and is left alone."),
         spellings.make_r_negative, policy=reasons.NOT_DER, consensus=reasons.NOT_DER, below=BELOW_DERSIG,
         wallets=LEGACY, signer="does not grind for a short R"),
     Malleator("T03R", R, Kind.P2PKH, "a padded original made minimal, what was done to Mt.Gox", by.UNPADDING,
