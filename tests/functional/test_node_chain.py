@@ -92,8 +92,9 @@ def test_a_block_that_a_reorg_took_away_is_still_known_by_its_hash(own: Setting)
     assert own.chain.fetch_tip().block.height == before.block.height + 1
 
 
-def test_regtest_has_no_estimate_of_fees(shared: Setting) -> None:
-    assert NodeFees(shared.rpc).fetch_feerate(6) is None
+def test_regtest_has_no_estimate_of_fees(own: Setting) -> None:
+    """Not before there are payments: the tests of a whole module can be enough for one."""
+    assert NodeFees(own.rpc).fetch_feerate(6) is None
 
 
 def test_the_mempool_shows_who_spends_our_coins(shared: Setting) -> None:

@@ -197,23 +197,24 @@ def test_a_twin_that_was_seated_first_pays_although_our_send_fails(
 
 @pytest.mark.covers("F17", "F7")
 def test_a_node_that_calls_a_long_paid_transaction_dead_is_not_believed(
-    module_network: Network, make_world: Callable[..., World]
+    network: Network, make_world: Callable[..., World]
 ) -> None:
     """Confirmed and all spent on it is `missing or spent`, as a dead one is; before that, it is `already there`."""
-    world = make_world(module_network)
+    world = make_world(network)
     world.fund_hot_wallet(SATS, COIN_SATS)
     world.tick()
-    # A payment without change: what is left over is less than an output is worth.
-    miner = module_network.miner
+    # A payment without change: what is left over is less than an output is worth, at the fee of a node that has seen no
+    # other payments. One that has makes an estimate out of them, and its fee may be more than what is left over.
+    miner = network.miner
     world.request("one", sats=SATS - 400, address=miner.getnewaddress("", "bech32"))
     world.tick()
     assert len(world.batch("one").plans[0].outputs) == 1
     answers = [world.send("one")[0].result]
-    module_network.mine()
+    network.mine()
     answers += [world.send("one")[0].result]
     spend = miner.createrawtransaction([{"txid": txid(world, "one"), "vout": 0}], [{miner.getnewaddress(): "0.0999"}])
-    module_network.rpc.sendrawtransaction(miner.signrawtransactionwithwallet(spend)["hex"])
-    module_network.mine()
+    network.rpc.sendrawtransaction(miner.signrawtransactionwithwallet(spend)["hex"])
+    network.mine()
     answers += [world.send("one")[0].result]
     assert [answer.outcome for answer in answers] == [Sent.PRESENT, Sent.PRESENT, Sent.CONFLICT]
     assert "already in utxo set" in answers[1].reason
