@@ -58,10 +58,11 @@ def script_of(rpc: Rpc, destination: str) -> str:
 def build_payment(miner: Rpc, payments: Sequence[tuple[str, int]], *, lock_time: int = 0) -> tuple[str, list[Funding]]:
     """A signed transaction in hex that pays (destination, satoshis) pairs in their order, and what it will have paid.
 
-    Change comes last, and there always is some. The outputs are written by hand, because the node's own calls only take
-    addresses, and pay each of them only once. So are the inputs, because a wallet draws its coins by lot: the largest
-    confirmed coin is spent first, of equals the deepest, and unconfirmed ones only if all others are too little. Two
-    payments of which the first is not sent yet spend the same coins, unless those are locked in the wallet.
+    Change comes last; there is none only where every coin has to go. The outputs are written by hand, because the
+    node's own calls only take addresses, and pay each of them only once. So are the inputs, because a wallet draws its
+    coins by lot: the largest confirmed coin is spent first, of equals the deepest, and unconfirmed ones only if all
+    others are too little. Two payments of which the first is not sent yet spend the same coins, unless those are locked
+    in the wallet.
     """
     scripts = [script_of(miner, destination) for destination, _ in payments]
     outputs = compact_size(len(payments)) + "".join(
