@@ -36,9 +36,9 @@ from regtest.scenarios.casting import casting
 from regtest.scenarios.model import CORE_WALLET, GATE_ONLY, NAIVE_TXID, RESEND_ON_ERROR
 from regtest.scenarios.perform import perform
 from regtest.services import NODE_ARGS
+from tests.functional.running import PATIENCE_S
 
 COIN_SATS, SATS = 50_000_000, 30_000_000
-WAIT_S = 90.0
 OFFERED = (Bumps, Crashes, HoldsKeys, KeepsBackups, RunsTwice, ShowsTransactions, TellsBeliefs)
 OURS = [control for name, control in CONTROLS.items() if name != NAIVE_TXID]
 
@@ -151,11 +151,11 @@ def test_a_control_that_dies_while_it_sends_says_nothing_more(
         proxy.on(call, held, times=1)
         working = threading.Thread(target=desk.tick, daemon=True)
         working.start()
-        assert held.reached.wait(WAIT_S)
+        assert held.reached.wait(PATIENCE_S)
         desk.kill()
         assert len(desk.signed_transactions("w1")) == 1
         held.release.set()
-        working.join(WAIT_S)
+        working.join(PATIENCE_S)
         assert not working.is_alive()
         assert proxy.calls(call) == 1
         desk.start()
