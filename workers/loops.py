@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, TypeVar
 
@@ -28,10 +30,16 @@ POLL_S: Final = 1.0
 
 
 class Stop:
-    """Set by SIGTERM, SIGINT, or the death of the supervisor; waits can be cut short by it."""
+    """Set by SIGTERM, SIGINT, or the death of the supervisor; waits can be cut short by it.
+
+    A signal's handler runs between any two instructions of the wait that it interrupts. An `Event` would not do: its
+    `set` takes a lock that this wait may be holding, and then both stand still for ever. A `SimpleQueue` may be put to
+    from a handler, whatever that has interrupted (Python's library reference says so of it, and only of it).
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._asked = False
+        self._wakes: SimpleQueue[None] = SimpleQueue()
 
     def install(self) -> None:
         """Let SIGTERM and SIGINT end the loop after the round under way."""
@@ -40,16 +48,24 @@ class Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._event.set()
+        self.ask()
+
+    def ask(self) -> None:
+        """End the loop after the round under way. May be called by anybody, at any moment."""
+        self._asked = True
+        self._wakes.put(None)
 
     def wait(self, seconds: float) -> bool:
         """Sleep at most this long; True once the loop should end."""
-        return self._event.wait(seconds)
+        if not self._asked:
+            with suppress(Empty):
+                self._wakes.get(timeout=seconds)
+        return self._asked
 
     @property
     def asked(self) -> bool:
         """Whether the loop should end."""
-        return self._event.is_set()
+        return self._asked
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import redis
 from rq import Queue, SimpleWorker
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from withdrawals.bell import CALLABLE_OF, JOB_TIMEOUT_S, QUEUE_OF, connect
 from withdrawals.bootstrap import Parts
@@ -90,6 +91,9 @@ class _Worker(SimpleWorker):
         self.told_to_stop = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
+    def set_shutdown_requested_date(self) -> None:
+        """Not RQ's, which writes to Redis from within the handler of a signal, whatever that has interrupted."""
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's; whatever happens to RQ's record of a job while it is done, the next one is taken."""
         try:
@@ -101,7 +105,13 @@ class _Worker(SimpleWorker):
             self.executions.clear()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401 -- RQ's signature
-        """RQ's heartbeat, and ours."""
+        """RQ's heartbeat, and ours, between any two jobs and every few seconds of a wait.
+
+        RQ ends a wait by an exception out of the signal's handler. It is lost where it lands in code that takes any for
+        an answer, such as a pool that resets a connection; the next heartbeat raises it again.
+        """
+        if self.told_to_stop and self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
         super().heartbeat(timeout, pipeline)
         try:
             with self.parts.ledger.begin() as tx:
@@ -122,17 +132,12 @@ def work(parts: Parts, queue_name: str) -> None:
             f"queue: {queue_name!r} is not acceptable; accepted: {', '.join(sorted(set(QUEUE_OF.values())))}"
         )
     jobs.use(parts)
-    beat_name = f"worker:{queue_name}"
     with parts.ledger.begin() as tx:
-        note_start(tx, beat_name, parts.config.policy, parts.clock.now())
+        note_start(tx, _beat_name(queue_name), parts.config.policy, parts.clock.now())
     if queue_name == QUEUE_OF["sign"]:
         _open_signer(parts)
     connection = connect(parts.config.redis_url, timeout_s=WORKER_TTL_S)
-    queue = Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=BellJob)
-    worker = _Worker(
-        [queue], connection=connection, serializer=JSONSerializer, job_class=BellJob, worker_ttl=WORKER_TTL_S
-    )
-    worker.parts, worker.beat_name = parts, beat_name
+    worker = worker_of(parts, queue_name, connection)
     log.info("serving the queue %s", queue_name)
     try:
         worker.work(logging_level="WARNING", with_scheduler=False)
@@ -144,6 +149,21 @@ def work(parts: Parts, queue_name: str) -> None:
         # RQ logs what ended its loop, and returns as if it had been asked to.
         log.warning("the worker broke off; starting it again is safe")
         raise SystemExit(START_AGAIN)
+
+
+def worker_of(parts: Parts, queue_name: str, connection: redis.Redis) -> _Worker:
+    """The worker of one queue, which does not serve it yet."""
+    queue = Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=BellJob)
+    worker = _Worker(
+        [queue], connection=connection, serializer=JSONSerializer, job_class=BellJob, worker_ttl=WORKER_TTL_S
+    )
+    worker.parts, worker.beat_name = parts, _beat_name(queue_name)
+    return worker
+
+
+def _beat_name(queue_name: str) -> str:
+    """By which `status` knows it."""
+    return f"worker:{queue_name}"
 
 
 def _open_signer(parts: Parts) -> None:

@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from rq import Queue
-from rq.serializers import JSONSerializer
-
 from regtest.provision import provide_redis_program
 from regtest.valkey import Valkey
 from tests.bench.measure import Row, compare
@@ -21,7 +18,7 @@ from withdrawals.bell import QUEUE_OF, RedisBell, connect
 from withdrawals.bootstrap import Parts
 from withdrawals.errors import ensure
 from workers import jobs
-from workers.queue import BellJob, _Worker
+from workers.queue import _Worker, worker_of
 
 TITLE: Final = "Queue: RQ over a local Redis-compatible server (by the clock)"
 _JOBS: Final = 50
@@ -78,10 +75,7 @@ def _worker(url: str, parts: Parts) -> Iterator[_Worker]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     connection = connect(url, timeout_s=5)
     try:
-        queue = Queue(QUEUE_OF["plan"], connection=connection, serializer=JSONSerializer, job_class=BellJob)
-        worker = _Worker([queue], connection=connection, serializer=JSONSerializer, job_class=BellJob)
-        worker.parts, worker.beat_name = parts, "bench"
-        yield worker
+        yield worker_of(parts, QUEUE_OF["plan"], connection)
     finally:
         connection.close()
         for number, handler in before.items():

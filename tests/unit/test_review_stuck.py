@@ -128,7 +128,7 @@ def test_a_follower_that_gets_nowhere_waits(
     waited: list[float] = []
 
     def one_round(_follower: object) -> Watched:
-        stop._event.set()
+        stop.ask()
         return Watched(followed, undone, at_tip=False, tip=None)
 
     monkeypatch.setattr(Follower, "round", one_round)
