@@ -27,6 +27,7 @@ BACKOFF_MAX_S: Final = 5.0
 STEADY_S: Final = 10.0
 """A process that lived this long starts again without delay."""
 STOP_PATIENCE_S: Final = 10.0
+"""So long all of them together may take to end when they are told to; dying is safe at any point."""
 
 
 @dataclass
@@ -76,9 +77,10 @@ def _stop_all(children: Sequence[_Child]) -> None:
     running = [c.process for c in children if c.process is not None]
     for process in running:
         process.terminate()
+    until = monotonic() + STOP_PATIENCE_S
     for process in running:
         try:
-            process.wait(STOP_PATIENCE_S)
+            process.wait(max(0.0, until - monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
