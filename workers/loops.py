@@ -34,7 +34,7 @@ class Stop:
 
     A signal's handler runs between any two instructions of the wait that it interrupts. An `Event` would not do: its
     `set` takes a lock that this wait may be holding, and then both stand still for ever. A `SimpleQueue` may be put to
-    from a handler, whatever that has interrupted (Python's library reference says so of it, and only of it).
+    from a handler, whatever that has interrupted (Python's library reference says so of it, and of no other queue).
     """
 
     def __init__(self) -> None:

@@ -105,7 +105,7 @@ class _Worker(SimpleWorker):
             self.executions.clear()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401 -- RQ's signature
-        """RQ's heartbeat, and ours, between any two jobs and every few seconds of a wait.
+        """RQ's heartbeat, and ours, between any two jobs and every quarter of a minute of a wait.
 
         RQ ends a wait by an exception out of the signal's handler. It is lost where it lands in code that takes any for
         an answer, such as a pool that resets a connection; the next heartbeat raises it again.

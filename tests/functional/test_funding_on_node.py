@@ -59,3 +59,14 @@ def test_what_is_unconfirmed_is_spent_only_where_all_else_is_too_little(network:
     network.fund_many([(NOBODYS, WHOLE_SATS // 2), (NOBODYS, WHOLE_SATS // 2)], confirmations=0)
     network.mine()
     assert not network.rpc.getrawmempool()
+
+
+def test_a_large_coin_without_a_block_waits_until_small_ones_are_too_little(network: Network) -> None:
+    """Size is asked second: what has no block yet can still be taken away."""
+    small, large = [10 * COIN_SATS] * 2, 30 * COIN_SATS
+    network.fund_many([(str(network.miner.getnewaddress()), sats) for sats in small])
+    network.fund(str(network.miner.getnewaddress()), large, confirmations=0)
+    others = [c for c in network.miner.listunspent(0) if sats_of(c["amount"]) not in {small[0], large}]
+    network.miner.lockunspent(False, [{"txid": c["txid"], "vout": c["vout"]} for c in others])  # noqa: FBT003 - lock
+    for sats, expected in ((15 * COIN_SATS, small), (25 * COIN_SATS, [*small, large])):
+        assert [sats_of(coin["amount"]) for coin in spent_by(network, payment(network, sats))] == expected
